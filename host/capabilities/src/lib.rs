@@ -1,0 +1,1 @@
+//! Brokers that carry out effects on targets, and only what was granted.

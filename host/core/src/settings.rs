@@ -1,0 +1,78 @@
+//! Guards and times of the core: the operator's words, as plain data.
+
+use salve_model::mode::Mode;
+use serde::{Deserialize, Serialize};
+
+/// Guards and times. Comes with `Event::Configured`, so that a replay has the settings that were in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How far Salve may go.
+    pub mode: Mode,
+    /// Time between two ticks, in milliseconds.
+    pub tick_ms: u64,
+    /// How long to wait after the first symptom for others before asking for the cause, in milliseconds.
+    pub settle_ms: u64,
+    /// Abnormal points in a row before a series becomes a symptom. 1: at once.
+    pub confirm_points: u32,
+    /// Normal points in a row before a symptom counts as recovered.
+    pub recover_points: u32,
+    /// An observation of a closed incident's series within this time reopens it, in milliseconds.
+    pub reopen_ms: u64,
+    /// Least time between the ends of two runs on one object, in milliseconds.
+    pub cooldown_ms: u64,
+    /// Most runs in `rate_window_ms`, over all targets.
+    pub rate_max: u32,
+    /// Length of the rate window, in milliseconds.
+    pub rate_window_ms: u64,
+    /// Most objects under treatment at one time, over all incidents.
+    pub blast_radius_objects_max: u32,
+    /// Most remedies for one incident before people are called.
+    pub attempts_max: u32,
+    /// How long to wait for symptoms to clear after a remedy, in milliseconds, if the plan's expectations give no
+    /// longer time.
+    pub verify_within_ms: u64,
+    /// Least measured points on the symptom series before "cleared" can be said.
+    pub verify_samples_min: u32,
+    /// How long agents, policies and plans may take to answer, in milliseconds.
+    pub answer_within_ms: u64,
+    /// How long `execute` and `undo` may take to answer, in milliseconds.
+    pub run_within_ms: u64,
+    /// How long a plan waits for a person, in milliseconds.
+    pub approval_within_ms: u64,
+    /// Time before the policies are asked again after `wait`, in milliseconds.
+    pub wait_ms: u64,
+    /// Most open incidents; beyond it, observations join the most recent one and are counted.
+    pub incidents_open_max: u32,
+    /// Most symptoms of one incident; beyond it they are counted.
+    pub symptoms_max: u32,
+    /// Closed incidents that are remembered for `history`.
+    pub history_max: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Observe,
+            tick_ms: 1_000,
+            settle_ms: 15_000,
+            confirm_points: 2,
+            recover_points: 3,
+            reopen_ms: 120_000,
+            cooldown_ms: 300_000,
+            rate_max: 10,
+            rate_window_ms: 3_600_000,
+            blast_radius_objects_max: 3,
+            attempts_max: 3,
+            verify_within_ms: 180_000,
+            verify_samples_min: 3,
+            answer_within_ms: 120_000,
+            run_within_ms: 660_000,
+            approval_within_ms: 3_600_000,
+            wait_ms: 60_000,
+            incidents_open_max: 100,
+            symptoms_max: 200,
+            history_max: 200,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! OTLP bytes in, checked telemetry out.

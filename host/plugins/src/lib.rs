@@ -1,0 +1,1 @@
+//! The wasmtime host under detectors, agents and actions.

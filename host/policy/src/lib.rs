@@ -1,0 +1,1 @@
+//! Rhai policies: incident and findings in, proposals out.

@@ -1,0 +1,1 @@
+//! Checked telemetry in; bounded series, RED, service map and history out.

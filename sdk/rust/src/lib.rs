@@ -1,0 +1,1 @@
+//! Write Salve detectors, agents and actions in Rust.
