@@ -8,6 +8,8 @@
 //!
 //! Not here: anything that decides, waits or talks.
 
+pub mod batch;
+pub mod call;
 pub mod grant;
 pub mod incident;
 pub mod mode;
