@@ -15,6 +15,12 @@ pub struct Settings {
     pub settle_ms: u64,
     /// Abnormal points in a row before a series becomes a symptom. 1: at once.
     pub confirm_points: u32,
+    /// Longest time between two of these points, in milliseconds: somewhat more than two steps of the slowest series.
+    pub confirm_within_ms: u64,
+    /// Most series with abnormal points that are no symptom yet; beyond it the oldest is forgotten and counted.
+    pub candidates_max: u32,
+    /// Most calls between two services for their symptoms to belong to one incident. 0: the same service only.
+    pub correlate_hops_max: u32,
     /// Normal points in a row before a symptom counts as recovered.
     pub recover_points: u32,
     /// An observation of a closed incident's series within this time reopens it, in milliseconds.
@@ -27,11 +33,18 @@ pub struct Settings {
     pub rate_window_ms: u64,
     /// Most objects under treatment at one time, over all incidents.
     pub blast_radius_objects_max: u32,
+    /// Most objects under treatment at one time, as a share of all objects of all targets, in percent; one is always
+    /// allowed.
+    pub blast_radius_percent_max: u32,
+    /// How long a plan waits for a guard that says "not now" before people are called, in milliseconds.
+    pub guard_within_ms: u64,
     /// Most remedies for one incident before people are called.
     pub attempts_max: u32,
     /// How long to wait for symptoms to clear after a remedy, in milliseconds, if the plan's expectations give no
     /// longer time.
     pub verify_within_ms: u64,
+    /// Longest time that a plan's expectations may ask for, in milliseconds: an action must not hold an incident open.
+    pub verify_within_max_ms: u64,
     /// Least measured points on the symptom series before "cleared" can be said.
     pub verify_samples_min: u32,
     /// How long agents, policies and plans may take to answer, in milliseconds.
@@ -57,14 +70,20 @@ impl Default for Settings {
             tick_ms: 1_000,
             settle_ms: 15_000,
             confirm_points: 2,
+            confirm_within_ms: 150_000,
+            candidates_max: 10_000,
+            correlate_hops_max: 2,
             recover_points: 3,
             reopen_ms: 120_000,
             cooldown_ms: 300_000,
             rate_max: 10,
             rate_window_ms: 3_600_000,
             blast_radius_objects_max: 3,
+            blast_radius_percent_max: 50,
+            guard_within_ms: 900_000,
             attempts_max: 3,
             verify_within_ms: 180_000,
+            verify_within_max_ms: 1_800_000,
             verify_samples_min: 3,
             answer_within_ms: 120_000,
             run_within_ms: 660_000,

@@ -81,6 +81,8 @@ pub enum Outcome {
     NotHealed,
     /// Too little data to tell, or an effect of which nobody can say whether it happened.
     Unknown,
+    /// Incidents only: the symptoms cleared although no remedy of Salve's was applied, by itself or by somebody's hand.
+    Recovered,
 }
 
 /// A sentence and what it rests on.
