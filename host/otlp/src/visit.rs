@@ -89,6 +89,8 @@ pub struct NumberPoint<'a> {
 pub struct Numbers<'a> {
     pub(crate) message: &'a [u8],
     pub(crate) field: u32,
+    /// Packed as varints rather than as eight bytes each.
+    pub(crate) varint: bool,
 }
 
 /// A point of a histogram with explicit bounds.
