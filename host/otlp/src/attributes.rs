@@ -116,7 +116,9 @@ impl<'a> Numbers<'a> {
                 }
                 match reader.next().ok()?? {
                     (number, Wire::Bytes(bytes)) if number == field => packed = Reader::new(bytes),
-                    (number, Wire::Varint(value) | Wire::Fixed64(value)) if number == field => return Some(value),
+                    (number, Wire::Varint(value) | Wire::Fixed64(value)) if number == field => {
+                        return Some(value);
+                    }
                     _ => {}
                 }
             }

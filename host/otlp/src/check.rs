@@ -149,15 +149,17 @@ fn scalar(wire: Wire<'_>, field: &Field) -> Result<(), DecodeError> {
                 wire.fixed64(number)?;
             }
         },
-        Kind::Uint64 | Kind::Int64 | Kind::Uint32 | Kind::Int32 | Kind::Sint32 | Kind::Bool | Kind::Enum => match wire {
-            Wire::Bytes(packed) if repeated => {
-                let mut packed = Reader::new(packed);
-                while packed.next_packed_varint()?.is_some() {}
+        Kind::Uint64 | Kind::Int64 | Kind::Uint32 | Kind::Int32 | Kind::Sint32 | Kind::Bool | Kind::Enum => {
+            match wire {
+                Wire::Bytes(packed) if repeated => {
+                    let mut packed = Reader::new(packed);
+                    while packed.next_packed_varint()?.is_some() {}
+                }
+                _ => {
+                    wire.varint(number)?;
+                }
             }
-            _ => {
-                wire.varint(number)?;
-            }
-        },
+        }
         Kind::Fixed32 => {
             wire.fixed32(number)?;
         }

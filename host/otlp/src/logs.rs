@@ -50,7 +50,10 @@ fn log_record(message: &[u8]) -> Result<LogRecord<'_>, DecodeError> {
     while let Some((number, wire)) = reader.next()? {
         match number {
             1 => record.time = wire.fixed64(1)?,
-            2 => record.severity_number = Some(wire.varint32(2)?).filter(|number| *number <= SEVERITY_MAX).unwrap_or(0),
+            2 => {
+                record.severity_number =
+                    Some(wire.varint32(2)?).filter(|number| *number <= SEVERITY_MAX).unwrap_or(0)
+            }
             3 => record.severity_text = wire.str(3)?,
             5 => record.body = any_value(wire.bytes(5)?).map_err(|error| error.within("body", None))?,
             ATTRIBUTES => attributes.include(start, reader.position()),

@@ -1,8 +1,8 @@
 //! The walk over an `ExportMetricsServiceRequest`.
 
 use crate::{
-    Attributes, ExponentialBuckets, ExponentialHistogramPoint, HistogramPoint, Metric, MetricKind, MetricsVisitor,
-    NumberPoint, Numbers, SummaryPoint, Temporality,
+    Attributes, ExponentialBuckets, ExponentialHistogramPoint, HistogramPoint, Metric, MetricKind,
+    MetricsVisitor, NumberPoint, Numbers, SummaryPoint, Temporality,
     error::DecodeError,
     walk::{each, resources},
     wire::{Reader, Span},
@@ -56,13 +56,15 @@ fn metric(message: &[u8], visitor: &mut impl MetricsVisitor) -> Result<(), Decod
             ("histogram", MetricKind::Histogram(temporality))
         }
         10 => {
-            let (temporality, _) = temporality(data).map_err(|error| error.within("exponential_histogram", None))?;
+            let (temporality, _) =
+                temporality(data).map_err(|error| error.within("exponential_histogram", None))?;
             ("exponential_histogram", MetricKind::ExponentialHistogram(temporality))
         }
         _ => ("summary", MetricKind::Summary),
     };
     visitor.metric(Metric { name, unit, kind });
-    let points = |point: &mut dyn FnMut(&[u8]) -> Result<(), DecodeError>| each(data, 1, "data_points", point);
+    let points =
+        |point: &mut dyn FnMut(&[u8]) -> Result<(), DecodeError>| each(data, 1, "data_points", point);
     match kind {
         MetricKind::Gauge | MetricKind::Sum { .. } => each(data, 1, "data_points", |message| {
             visitor.number(number_point(message)?);
@@ -117,7 +119,10 @@ fn number_point(message: &[u8]) -> Result<NumberPoint<'_>, DecodeError> {
             2 => start_time = wire.fixed64(2)?,
             3 => time = wire.fixed64(3)?,
             4 => value = Some(wire.double(4)?),
-            #[expect(clippy::cast_precision_loss, reason = "points are floats; beyond 2^53 the last digits go")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "points are floats; beyond 2^53 the last digits go"
+            )]
             6 => value = Some(wire.fixed64(6)?.cast_signed() as f64),
             ATTRIBUTES => attributes.include(start, reader.position()),
             8 => flags = wire.varint32(8)?,
@@ -230,7 +235,10 @@ fn buckets(message: &[u8]) -> Result<ExponentialBuckets<'_>, DecodeError> {
         }
         start = reader.position();
     }
-    Ok(ExponentialBuckets { offset, counts: Numbers { message: counts.of(message), field: COUNTS, varint: true } })
+    Ok(ExponentialBuckets {
+        offset,
+        counts: Numbers { message: counts.of(message), field: COUNTS, varint: true },
+    })
 }
 
 fn summary_point(message: &[u8]) -> Result<SummaryPoint<'_>, DecodeError> {

@@ -42,7 +42,10 @@ impl<'a> Wire<'a> {
 
     /// An `int32`, `uint32`, `bool` or enumeration: protobuf keeps the low 32 bits.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "protobuf says that longer varints are cut to the field's type")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "protobuf says that longer varints are cut to the field's type"
+    )]
     pub(crate) fn varint32(self, number: u32) -> Result<u32, DecodeError> {
         Ok(self.varint(number)? as u32)
     }
@@ -90,7 +93,11 @@ impl<'a> Wire<'a> {
         if id.is_empty() || id.len() == length_bytes {
             return Ok(id);
         }
-        Err(DecodeError::new(Problem::IdLength { number, found_bytes: id.len(), expected_bytes: length_bytes }))
+        Err(DecodeError::new(Problem::IdLength {
+            number,
+            found_bytes: id.len(),
+            expected_bytes: length_bytes,
+        }))
     }
 
     #[inline]
@@ -157,7 +164,11 @@ impl<'a> Reader<'a> {
     /// A fixed-width number without a tag, as in packed fields; `None` at the end.
     #[inline]
     pub(crate) fn next_packed_fixed64(&mut self) -> Result<Option<u64>, DecodeError> {
-        if self.rest.is_empty() { Ok(None) } else { self.read_array().map(|value| Some(u64::from_le_bytes(value))) }
+        if self.rest.is_empty() {
+            Ok(None)
+        } else {
+            self.read_array().map(|value| Some(u64::from_le_bytes(value)))
+        }
     }
 
     #[inline]
@@ -259,7 +270,10 @@ mod tests {
             (&[0x00, 0x00], "it has a field with an impossible number or wire type"),
             (&[0x0e], "it has a field with an impossible number or wire type"),
             (&[0x0b], "field 1 is a group, which OTLP does not use"),
-            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "it has a number longer than 64 bits"),
+            (
+                &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
+                "it has a number longer than 64 bits",
+            ),
         ] {
             let error = Reader::new(bytes).next().unwrap_err();
             assert_eq!(error.problem().to_string(), expected, "{bytes:?}");
