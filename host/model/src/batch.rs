@@ -1,6 +1,9 @@
 //! New points of many series, as columns: what signals hand to detectors. See `detect` in the contract.
 
-use crate::{Attributes, telemetry::{ObservationKind, SeriesRef}};
+use crate::{
+    Attributes,
+    telemetry::{ObservationKind, SeriesRef},
+};
 
 /// Bit of [`Batch::point_flags`]: first point after a gap or a counter reset.
 pub const FLAG_AFTER_GAP: u8 = 1;

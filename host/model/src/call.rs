@@ -8,7 +8,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{future::Future, pin::Pin};
 
-/// A call that changes nothing.
+/// A call that changes nothing. Fields are those of the contract.
+#[expect(missing_docs, reason = "the fields are documented in the contract")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Read {
@@ -40,7 +41,8 @@ pub enum ReadAnswer {
     Http(HttpResponse),
 }
 
-/// A call with an effect.
+/// A call with an effect. Fields are those of the contract.
+#[expect(missing_docs, reason = "the fields are documented in the contract")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Write {
@@ -160,10 +162,14 @@ pub enum CallError {
 impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Denied(Denied::NotGranted(toml)) => write!(f, "denied: not granted; this would allow it:\n{toml}"),
+            Self::Denied(Denied::NotGranted(toml)) => {
+                write!(f, "denied: not granted; this would allow it:\n{toml}")
+            }
             Self::Denied(Denied::NotInPlan(closest)) => write!(f, "denied: not in the plan ({closest})"),
             Self::Denied(Denied::NotRecorded) => f.write_str("denied: not in the recording"),
-            Self::Denied(Denied::StateChanged(now)) => write!(f, "denied: the state has changed, it is now {now}"),
+            Self::Denied(Denied::StateChanged(now)) => {
+                write!(f, "denied: the state has changed, it is now {now}")
+            }
             Self::Denied(Denied::KillSwitch) => f.write_str("denied: Salve is paused"),
             Self::Denied(Denied::Limit(limit)) => write!(f, "denied: limit reached: {limit}"),
             Self::NotFound(what) => write!(f, "not found: {what}"),
@@ -271,7 +277,9 @@ impl Write {
     pub fn call(&self, body_sha256: impl Fn(&[u8]) -> String) -> Call {
         let (capability, verb, target) = self.address();
         let arguments = match self {
-            Self::ProcessStart { .. } | Self::ProcessStop { .. } | Self::ProcessRestart { .. } => serde_json::json!({}),
+            Self::ProcessStart { .. } | Self::ProcessStop { .. } | Self::ProcessRestart { .. } => {
+                serde_json::json!({})
+            }
             Self::ConfigSet { key, value, .. } => serde_json::json!({ "key": key, "value": value }),
             Self::HttpSend(request) => serde_json::json!({
                 "method": request.method,

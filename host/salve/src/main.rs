@@ -1,2 +1,21 @@
-//! TODO
-fn main() {}
+//! Self-healing for anything that speaks OpenTelemetry: the daemon and its command line.
+
+mod commands;
+mod config;
+mod control;
+mod daemon;
+mod logging;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = commands::Arguments::parse();
+    match commands::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            commands::print_error(&error);
+            ExitCode::from(2)
+        }
+    }
+}

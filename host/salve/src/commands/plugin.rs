@@ -1,0 +1,71 @@
+//! `salve plugin pack`, `inspect` and `list`.
+
+use super::{JsonAndConfig, output};
+use crate::control::{Request, Response};
+use anyhow::{Context, Result, bail};
+use salve_model::text::escape;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Components.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a component from a core module and a manifest.
+    Pack {
+        /// The core module that the compiler wrote.
+        module: PathBuf,
+        /// The manifest, `plugin.toml`.
+        #[arg(long, value_name = "FILE")]
+        manifest: PathBuf,
+        /// Where the component goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Show what a component says about itself and what it imports, without running it.
+    Inspect {
+        /// The component.
+        component: PathBuf,
+    },
+    /// Plugins that the daemon has loaded.
+    List(JsonAndConfig),
+}
+
+/// Carries out the command.
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Pack { module, manifest, out } => {
+            let bytes = std::fs::read(&module).with_context(|| format!("cannot read the core module `{}`", module.display()))?;
+            let text = std::fs::read_to_string(&manifest)
+                .with_context(|| format!("cannot read the manifest `{}`", manifest.display()))?;
+            let component = salve_plugins::pack::pack(&bytes, &text)
+                .with_context(|| format!("cannot pack `{}`", module.display()))?;
+            // Written beside and renamed, so that a daemon that watches the folder never sees half of it.
+            let temporary = out.with_extension("wasm.partial");
+            std::fs::write(&temporary, &component)
+                .and_then(|()| std::fs::rename(&temporary, &out))
+                .with_context(|| format!("cannot write the component `{}`", out.display()))?;
+            output::complain(&format!("{} ({} KiB)", out.display(), component.len().div_ceil(1024)));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Inspect { component } => {
+            let bytes = std::fs::read(&component).with_context(|| format!("cannot read `{}`", component.display()))?;
+            output::say_json(&salve_plugins::pack::inspect(&bytes)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List(arguments) => {
+            let Response::Plugins(plugins) = arguments.config.ask(&Request::Plugins)? else {
+                bail!("the daemon answered something else")
+            };
+            if arguments.json {
+                output::say_json(&plugins)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut rows = vec![["name", "version", "role", "state", "targets", "summary"].map(String::from).to_vec()];
+            rows.extend(plugins.into_iter().map(|plugin| {
+                let targets = plugin.targets.join(",");
+                vec![plugin.name, plugin.version, plugin.role, plugin.state, targets, escape(&plugin.summary, 80)]
+            }));
+            output::say(&output::table(&rows));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

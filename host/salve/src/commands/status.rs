@@ -1,0 +1,70 @@
+//! `salve status`, `pause`, `resume`, `reload`.
+
+use super::{ConfigArgument, JsonAndConfig, output, user};
+use crate::control::{Request, Response, Status};
+use anyhow::{Result, bail};
+use salve_model::text::escape;
+use std::process::ExitCode;
+
+/// Prints how the daemon is. Exit code 1 if it is not ready.
+pub fn status(arguments: &JsonAndConfig) -> Result<ExitCode> {
+    let Response::Status(status) = arguments.config.ask(&Request::Status)? else { bail!("the daemon answered something else") };
+    if arguments.json {
+        output::say_json(&status)?;
+    } else {
+        output::say(&describe(&status));
+    }
+    Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn describe(status: &Status) -> String {
+    let mut lines = vec![
+        format!("salve {} · pid {} · up {}", status.version, status.pid, output::duration(status.uptime_ms)),
+        format!(
+            "mode       {:?}{}{}",
+            status.mode,
+            if status.paused { " · PAUSED (salve resume)" } else { "" },
+            if status.ready { "" } else { " · not ready" }
+        )
+        .to_lowercase(),
+        format!("otlp       grpc {} · http {}", status.otlp_grpc_address, status.otlp_http_address),
+        format!("health     http://{}/readyz", status.health_address),
+        format!("series     {} of {} services: {}", status.series, status.services.len(), escape(&status.services.join(", "), 200)),
+        format!("incidents  {} open", status.incidents_open),
+        format!("ledger     {} entries", status.ledger_entries),
+        format!("policies   {}", status.policy_digest.get(..12).unwrap_or("none")),
+    ];
+    for process in &status.processes {
+        let pid = process.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        lines.push(format!("process    {} {}{pid}", process.name, process.state));
+    }
+    for (name, detector) in &status.detectors {
+        let problem = detector.problem.as_ref().map_or_else(String::new, |problem| format!(" · {}", escape(problem, 200)));
+        lines.push(format!("detector   {name}: {} series, {} observations{problem}", detector.series, detector.observations));
+    }
+    lines.extend(status.problems.iter().map(|problem| format!("problem    {}", escape(problem, 500))));
+    lines.join("\n")
+}
+
+/// Turns the kill switch on, also when no daemon runs.
+pub fn pause(config: &ConfigArgument, reason: String) -> Result<ExitCode> {
+    let loaded = config.load()?;
+    // The file alone stops every write, so it comes first: a daemon that hangs is stopped too.
+    std::fs::create_dir_all(&loaded.state_directory)?;
+    std::fs::write(loaded.pause_file(), format!("{} {reason}\n", user()))?;
+    match crate::control::ask(&loaded.control_socket(), &Request::Pause { by: user(), reason }) {
+        Ok(Response::Done(text)) => output::say(&text),
+        Ok(_) => bail!("the daemon answered something else"),
+        Err(error) => output::say(&format!("paused by file; no daemon answered ({error})")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a request whose answer is a sentence.
+pub fn simple(config: &ConfigArgument, request: &Request) -> Result<ExitCode> {
+    match config.ask(request)? {
+        Response::Done(text) => output::say(&text),
+        _ => bail!("the daemon answered something else"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

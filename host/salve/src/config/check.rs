@@ -1,0 +1,73 @@
+//! What no parser can see: names that point nowhere, and values that contradict each other.
+
+use super::Config;
+use salve_model::PluginName;
+use std::collections::BTreeSet;
+
+/// One line per problem; empty if the configuration can be used.
+#[must_use]
+pub fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    unique("process", config.processes.iter().map(|process| process.name.as_str()), &mut problems);
+    unique("target", config.targets.iter().map(|target| target.id.0.as_str()), &mut problems);
+    unique("notify", config.channels.iter().map(|channel| channel.name.as_str()), &mut problems);
+    unique("secret", config.secrets.iter().map(|secret| secret.name.as_str()), &mut problems);
+    unique("detector", config.detectors.iter().map(|detector| detector.name.as_str()), &mut problems);
+
+    let processes: BTreeSet<&str> = config.processes.iter().map(|process| process.name.as_str()).collect();
+    let channels: BTreeSet<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
+    let targets: BTreeSet<&str> = config.targets.iter().map(|target| target.id.0.as_str()).collect();
+    for target in &config.targets {
+        if let Some(process) = &target.process {
+            known("target", &target.id.0, "process", process, &processes, &mut problems);
+        }
+        if let Some(channel) = &target.notify {
+            known("target", &target.id.0, "notify", channel, &channels, &mut problems);
+        }
+    }
+    for grant in &config.grants {
+        for target in grant.targets.iter().filter(|target| target.0 != "*") {
+            known("grant", &grant.plugin.0, "target", &target.0, &targets, &mut problems);
+        }
+        if !is_plugin_name(&grant.plugin) {
+            problems.push(format!(
+                "grant: `{}` is no plugin name (lower-case ASCII letters, digits and hyphens)",
+                grant.plugin
+            ));
+        }
+    }
+    if let Some(channel) = &config.escalation.channel {
+        known("escalation", "channel", "notify", channel, &channels, &mut problems);
+    }
+    if config.guards.tick_ms == 0 {
+        problems.push("guards.tick_ms must be at least 1".into());
+    }
+    problems
+}
+
+fn is_plugin_name(name: &PluginName) -> bool {
+    !name.0.is_empty()
+        && name.0.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn unique<'a>(table: &str, names: impl Iterator<Item = &'a str>, problems: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            problems.push(format!("[[{table}]] `{name}` is there twice"));
+        }
+    }
+}
+
+fn known(table: &str, owner: &str, kind: &str, name: &str, names: &BTreeSet<&str>, problems: &mut Vec<String>) {
+    if names.contains(name) {
+        return;
+    }
+    let nearest = names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+    problems.push(format!("{table} `{owner}`: there is no [[{kind}]] `{name}`{nearest}"));
+}

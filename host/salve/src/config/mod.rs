@@ -1,0 +1,258 @@
+//! `salve.toml`: what the operator says.
+//!
+//! ## What always holds
+//! - an unknown key is refused, with the nearest known name: a misspelt safety limit must not be ignored
+//! - all bad values are reported together
+//! - relative paths are relative to the file's folder
+//! - `SALVE_OTLP__GRPC_ADDRESS=…` overrides `otlp.grpc_address`
+
+mod check;
+mod load;
+
+pub use load::{ConfigError, load};
+
+use salve_capabilities::{ChannelConfig, SecretConfig, TargetConfig, UnitConfig};
+use salve_core::Settings;
+use salve_ingest::IngestConfig;
+use salve_model::{grant::Grant, mode::Mode};
+use salve_signals::{SeriesSelector, SignalsConfig};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How far Salve may go: `observe`, `shadow`, `approve` or `act`.
+    pub mode: Mode,
+    /// Where the ledger, the compilation cache, configuration versions and the control socket live. Mode 0700.
+    pub state_directory: PathBuf,
+    /// Stop the supervised processes when Salve stops. By default they go on and are adopted at the next start.
+    pub stop_children: bool,
+    /// What Salve says about itself.
+    pub log: LogConfig,
+    /// Liveness and readiness.
+    pub health: HealthConfig,
+    /// OTLP listeners.
+    pub otlp: IngestConfig,
+    /// Series, RED buckets, history.
+    pub signals: SignalsConfig,
+    /// Which detector looks at which series. None given: the built-in set.
+    #[serde(rename = "detector")]
+    pub detectors: Vec<DetectorConfig>,
+    /// Components.
+    pub plugins: PluginsConfig,
+    /// Rhai policies.
+    pub policies: PoliciesConfig,
+    /// Guards and times of the decision core.
+    pub guards: Settings,
+    /// Whom to tell when Salve does not know further.
+    pub escalation: EscalationConfig,
+    /// Processes that Salve supervises.
+    #[serde(rename = "process")]
+    pub processes: Vec<UnitConfig>,
+    /// Things that Salve can act on.
+    #[serde(rename = "target")]
+    pub targets: Vec<TargetConfig>,
+    /// What plugins may do. What is not granted is refused.
+    #[serde(rename = "grant")]
+    pub grants: Vec<Grant>,
+    /// Channels for messages to people.
+    #[serde(rename = "notify")]
+    pub channels: Vec<ChannelConfig>,
+    /// Secrets that the host adds to calls; plugins never see them.
+    #[serde(rename = "secret")]
+    pub secrets: Vec<SecretConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Observe,
+            state_directory: PathBuf::from("/var/lib/salve"),
+            stop_children: false,
+            log: LogConfig::default(),
+            health: HealthConfig::default(),
+            otlp: IngestConfig::default(),
+            signals: SignalsConfig::default(),
+            detectors: Vec::new(),
+            plugins: PluginsConfig::default(),
+            policies: PoliciesConfig::default(),
+            guards: Settings::default(),
+            escalation: EscalationConfig::default(),
+            processes: Vec::new(),
+            targets: Vec::new(),
+            grants: Vec::new(),
+            channels: Vec::new(),
+            secrets: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The Unix socket of `salve status` and the like.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.state_directory.join("control.sock")
+    }
+
+    /// The kill switch: Salve writes nothing while this file exists.
+    #[must_use]
+    pub fn pause_file(&self) -> PathBuf {
+        self.state_directory.join("paused")
+    }
+
+    /// The record.
+    #[must_use]
+    pub fn ledger_path(&self) -> PathBuf {
+        self.state_directory.join("ledger.sqlite")
+    }
+
+    /// The core's settings with the mode, which stands at the top of the file.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings { mode: self.mode, ..self.guards.clone() }
+    }
+
+    /// The detectors given, or the built-in set.
+    #[must_use]
+    pub fn detectors(&self) -> Vec<DetectorConfig> {
+        if self.detectors.is_empty() { built_in_detectors() } else { self.detectors.clone() }
+    }
+}
+
+/// What Salve says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A filter such as `info` or `salve=debug,info`.
+    pub level: String,
+    /// `json` (one object a line) or `text`.
+    pub format: LogFormat,
+}
+
+/// Form of Salve's own log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Json }
+    }
+}
+
+/// Liveness (`/livez`) and readiness (`/readyz`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// Where they are served. Port 13133 is the one that the OpenTelemetry Collector's health check uses.
+    pub address: SocketAddr,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 13133)) }
+    }
+}
+
+/// Binds a detector plugin to series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Name of the binding, unique.
+    pub name: String,
+    /// Which plugin.
+    pub plugin: String,
+    /// Which series.
+    pub select: SeriesSelector,
+    /// The plugin's parameters.
+    #[serde(default = "empty_table")]
+    pub parameters: toml::Table,
+}
+
+fn empty_table() -> toml::Table {
+    toml::Table::new()
+}
+
+/// Components.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// Folder of `*.wasm` components, watched while Salve runs.
+    pub directory: PathBuf,
+    /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
+    pub agents: Vec<String>,
+    /// Time between two snapshots of detectors' state, in milliseconds.
+    pub snapshot_ms: u64,
+    /// Limits of every plugin; what is left out has its role's default.
+    pub limits: salve_plugins::LimitSettings,
+    /// Limits of single plugins, by name.
+    pub limits_of: std::collections::BTreeMap<String, salve_plugins::LimitSettings>,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("plugins"),
+            agents: Vec::new(),
+            snapshot_ms: 60_000,
+            limits: salve_plugins::LimitSettings::default(),
+            limits_of: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+/// Rhai policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoliciesConfig {
+    /// Folder of `*.rhai` files, watched while Salve runs.
+    pub directory: PathBuf,
+}
+
+impl Default for PoliciesConfig {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("policies") }
+    }
+}
+
+/// Whom to tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EscalationConfig {
+    /// Name of a `[[notify]]` channel. None: escalations stand in the log, the ledger and `salve incident list`.
+    pub channel: Option<String>,
+}
+
+/// What Salve looks at when the file names no detectors: errors, latency and lost traffic of services and of calls
+/// between them, services that fall silent, and anything with a known limit.
+fn built_in_detectors() -> Vec<DetectorConfig> {
+    let parsed: Result<BuiltIn, _> = toml::from_str(include_str!("detectors.toml"));
+    match parsed {
+        Ok(built_in) => built_in.detector,
+        // The file is part of the binary and a test reads it.
+        Err(_) => Vec::new(),
+    }
+}
+
+#[derive(Deserialize)]
+struct BuiltIn {
+    detector: Vec<DetectorConfig>,
+}
+
+#[cfg(test)]
+mod tests {
+    /// Guarantees: the embedded detector set is readable, so its error branch cannot be taken.
+    #[test]
+    fn built_in_detectors_parse() {
+        let parsed = toml::from_str::<super::BuiltIn>(include_str!("detectors.toml"));
+        assert!(parsed.as_ref().is_ok_and(|set| !set.detector.is_empty()), "{:?}", parsed.err());
+    }
+}

@@ -1,0 +1,180 @@
+//! What the command line and the daemon say to each other: one JSON object a line over a Unix socket of mode 0600.
+
+use anyhow::{Context, Result, bail};
+use salve_core::IncidentDetail;
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+/// A request is at most this long.
+pub const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+
+/// What may be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Request {
+    /// How the daemon is.
+    Status,
+    /// Kill switch on.
+    Pause {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Kill switch off.
+    Resume {
+        /// Who.
+        by: String,
+    },
+    /// Read configuration, policies and plugins again.
+    Reload,
+    /// Incidents, newest first.
+    Incidents,
+    /// One incident, whole.
+    Incident {
+        /// Its id.
+        id: String,
+    },
+    /// Yes or no to the plan that waits.
+    Approve {
+        /// Which incident.
+        id: String,
+        /// Who.
+        by: String,
+        /// Yes or no.
+        approved: bool,
+    },
+    /// Loaded plugins.
+    Plugins,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// It was done, and there is nothing to say.
+    Done(String),
+    /// To `Status`.
+    Status(Box<Status>),
+    /// To `Incidents`.
+    Incidents(Vec<IncidentDetail>),
+    /// To `Incident`.
+    Incident(Box<IncidentDetail>),
+    /// To `Plugins`.
+    Plugins(Vec<PluginStatus>),
+    /// It could not be done.
+    Error(String),
+}
+
+/// How the daemon is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Salve's version.
+    pub version: String,
+    /// Of the daemon.
+    pub pid: u32,
+    /// Since start.
+    pub uptime_ms: u64,
+    /// `observe`, `shadow`, `approve` or `act`.
+    pub mode: salve_model::mode::Mode,
+    /// Kill switch.
+    pub paused: bool,
+    /// All parts have started.
+    pub ready: bool,
+    /// OTLP over gRPC.
+    pub otlp_grpc_address: String,
+    /// OTLP over HTTP.
+    pub otlp_http_address: String,
+    /// Liveness and readiness.
+    pub health_address: String,
+    /// Incidents that are open.
+    pub incidents_open: usize,
+    /// Series in memory.
+    pub series: u64,
+    /// Services that have been heard of.
+    pub services: Vec<String>,
+    /// Counters by name, each with its meaning in the documentation.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// Detectors by binding: series seen, and whether all of them are past warm-up.
+    pub detectors: std::collections::BTreeMap<String, DetectorStatus>,
+    /// Entries of the ledger.
+    pub ledger_entries: u64,
+    /// Digest of the policies in force.
+    pub policy_digest: String,
+    /// What went wrong with the last reload, if anything.
+    pub problems: Vec<String>,
+    /// Supervised processes.
+    pub processes: Vec<ProcessLine>,
+}
+
+/// One detector binding.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DetectorStatus {
+    /// Series it owns.
+    pub series: u64,
+    /// Points it has seen.
+    pub points: u64,
+    /// Abnormal points it has reported.
+    pub observations: u64,
+    /// What is wrong with it, if anything.
+    pub problem: Option<String>,
+}
+
+/// One supervised process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProcessLine {
+    /// Unit.
+    pub name: String,
+    /// `running`, `stopped`, `exited` or `zombie`.
+    pub state: String,
+    /// If it runs.
+    pub pid: Option<u32>,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// From the manifest.
+    pub name: String,
+    /// From the manifest.
+    pub version: String,
+    /// `detector`, `agent` or `action`.
+    pub role: String,
+    /// From the manifest.
+    pub summary: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// `active`, or why it is not.
+    pub state: String,
+    /// Targets on which it has grants.
+    pub targets: Vec<String>,
+}
+
+/// Asks the daemon behind `socket`.
+///
+/// # Errors
+/// If no daemon answers, or it says no.
+pub fn ask(socket: &Path, request: &Request) -> Result<Response> {
+    let stream = UnixStream::connect(socket).with_context(|| {
+        format!(
+            "cannot reach a daemon at `{}`\n\nhint: is `salve run` up, and does `--config` name its configuration?",
+            socket.display()
+        )
+    })?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+    let mut line = serde_json::to_string(request)?;
+    line.push('\n');
+    (&stream).write_all(line.as_bytes()).context("cannot send the request to the daemon")?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).context("the daemon did not answer")?;
+    match serde_json::from_str(&answer).context("the daemon's answer makes no sense; is it another version?")? {
+        Response::Error(error) => bail!(error),
+        response => Ok(response),
+    }
+}

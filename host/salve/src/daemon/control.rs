@@ -1,0 +1,138 @@
+//! Answers the command line over the control socket.
+
+use super::Daemon;
+use crate::control::{PluginStatus, REQUEST_BYTES_MAX, Request, Response};
+use anyhow::{Context, Result};
+use salve_core::Event;
+use salve_model::PluginName;
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+};
+
+/// A client that sends nothing for this long is let go.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// Binds the socket, readable and writable by Salve's user only. The ledger's lease has already shown that no other
+/// daemon owns it, so a socket that is there is left from a crash.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn bind(path: &Path) -> Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot replace the control socket `{}`", path.display())),
+    }
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot make the control socket `{}`", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until the daemon stops.
+pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
+    let mut stopping = daemon.stopping.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let daemon = daemon.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &daemon).await {
+                        tracing::debug!(%error, "A control connection ended early.");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Cannot accept a control connection.");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, daemon: &Daemon) -> Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(REQUEST_WITHIN, reader.read_line(&mut line)).await??;
+    let response = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => respond(request, daemon).await,
+        Err(error) => Response::Error(format!("the request makes no sense: {error}")),
+    };
+    let mut bytes = serde_json::to_vec(&response)?;
+    bytes.push(b'\n');
+    write.write_all(&bytes).await?;
+    Ok(())
+}
+
+async fn respond(request: Request, daemon: &Daemon) -> Response {
+    match request {
+        Request::Status => Response::Status(Box::new(daemon.status().await)),
+        Request::Pause { by, reason } => match daemon.pause(by, reason).await {
+            Ok(()) => Response::Done("paused: no write starts any more".into()),
+            Err(error) => Response::Error(format!("{error:#}")),
+        },
+        Request::Resume { by } => match daemon.resume(by).await {
+            Ok(()) => Response::Done("resumed".into()),
+            Err(error) => Response::Error(format!("{error:#}")),
+        },
+        Request::Reload => match daemon.reload().await {
+            Ok(()) => Response::Done("reloaded".into()),
+            Err(error) => Response::Error(format!("{error:#}")),
+        },
+        Request::Incidents => Response::Incidents(daemon.view().incidents.clone()),
+        Request::Incident { id } => {
+            let view = daemon.view();
+            match view.incidents.iter().find(|incident| incident.view.id.0 == id) {
+                Some(incident) => Response::Incident(Box::new(incident.clone())),
+                None => Response::Error(format!("there is no incident `{id}` in memory; `salve ledger show --incident {id}` has older ones")),
+            }
+        }
+        Request::Approve { id, by, approved } => {
+            let incident = salve_model::incident::IncidentId(id);
+            daemon.send(Event::Approved { incident, by, approved }).await;
+            Response::Done(if approved { "approved".into() } else { "refused".into() })
+        }
+        Request::Plugins => Response::Plugins(plugins(daemon)),
+    }
+}
+
+fn plugins(daemon: &Daemon) -> Vec<PluginStatus> {
+    let mut plugins: Vec<_> = daemon
+        .catalogue
+        .all()
+        .iter()
+        .map(|plugin| {
+            let granted = daemon.brokers.granted_targets(&PluginName(plugin.manifest.name.clone()));
+            PluginStatus {
+                name: plugin.manifest.name.clone(),
+                version: plugin.manifest.version.clone(),
+                role: format!("{:?}", plugin.role).to_lowercase(),
+                summary: plugin.manifest.summary.clone(),
+                digest: plugin.digest.clone(),
+                state: if plugin.role == salve_plugins::Role::Action && granted.is_empty() {
+                    "loaded, not granted".into()
+                } else {
+                    "active".into()
+                },
+                targets: granted.into_iter().map(|target| target.0).collect(),
+            }
+        })
+        .collect();
+    plugins.extend(daemon.catalogue.problems().into_iter().map(|(path, why)| PluginStatus {
+        name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        version: String::new(),
+        role: String::new(),
+        summary: why,
+        digest: String::new(),
+        state: "refused".into(),
+        targets: Vec::new(),
+    }));
+    plugins
+}

@@ -1,0 +1,405 @@
+//! `salve run`: puts the parts together, keeps them going, and takes them apart in order.
+//!
+//! Telemetry flows `ingest` → [`signals`] → [`detectors`] → [`driver`] (the core) → [`effects`], one channel between
+//! each two. Everything else hangs on [`Daemon`].
+
+mod catalogue;
+mod clock;
+mod control;
+mod detectors;
+mod driver;
+mod effects;
+mod health;
+mod journal;
+mod reload;
+mod signals;
+mod snapshots;
+mod watch;
+
+use crate::{
+    config::{self, Config},
+    control::{DetectorStatus, ProcessLine, Status},
+    logging,
+};
+pub use reload::host_config;
+
+use anyhow::{Context, Result};
+use catalogue::Catalogue;
+use clock::Clock;
+use detectors::{Command, DetectorThread};
+use driver::{Driver, SharedView, View};
+use effects::Effects;
+use salve_capabilities::Brokers;
+use salve_core::Event;
+use salve_ledger::{EntryKind, Filter, Ledger, LedgerHandle, LedgerReader, NewEntry};
+use salve_plugins::PluginHost;
+use salve_policy::PolicyStore;
+use serde_json::json;
+use signals::SignalsHandle;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch as watch_channel},
+};
+
+/// Rounds that may wait for the detectors. More than one would only make them older.
+const ROUNDS_WAITING: usize = 2;
+/// Events that may wait for the core.
+const EVENTS_WAITING: usize = 1_024;
+/// How long a graceful stop may take before it stops waiting.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the running parts share.
+pub struct Daemon {
+    config_path: PathBuf,
+    config: RwLock<Arc<Config>>,
+    clock: Clock,
+    started_ms: u64,
+    signals: SignalsHandle,
+    catalogue: Catalogue,
+    policies: Arc<PolicyStore>,
+    brokers: Arc<Brokers>,
+    ledger: LedgerHandle,
+    events: mpsc::Sender<Event>,
+    detector_commands: mpsc::Sender<Command>,
+    detector_statuses: detectors::DetectorStatuses,
+    bindings: tokio::sync::Mutex<reload::Bindings>,
+    escalation: Arc<RwLock<Option<String>>>,
+    view: SharedView,
+    ready: Arc<AtomicBool>,
+    stopping: watch_channel::Sender<bool>,
+    addresses: Mutex<Addresses>,
+    problems: Mutex<Vec<String>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Addresses {
+    grpc: String,
+    http: String,
+    health: String,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If a part cannot start, naming it; or if the ledger can no longer be written.
+pub fn run(config_path: &Path) -> Result<()> {
+    let config = config::load(config_path, std::env::vars())?;
+    logging::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("salve")
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(run_until_stopped(config_path.to_owned(), config));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
+    let clock = Clock::default();
+    private_directory(&config.state_directory)?;
+    let config = Arc::new(config);
+
+    // The ledger first: nothing may happen before it can be written down, and its lease keeps a second daemon away.
+    let ledger = Ledger::open(&config.ledger_path()).context("cannot open the ledger")?;
+    let (ledger, ledger_thread) = LedgerHandle::start(ledger)?;
+    let now = clock.now();
+    ledger
+        .append(vec![NewEntry::new(
+            EntryKind::Started,
+            now.0,
+            json!({ "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "mode": config.mode }),
+        )])
+        .await?;
+
+    let (events, event_queue) = mpsc::channel(EVENTS_WAITING);
+    let (stopping, _) = watch_channel::channel(false);
+    let (rounds, round_queue) = mpsc::channel(ROUNDS_WAITING);
+    let signals = SignalsHandle::start(
+        config.signals.clone(),
+        config.otlp.bytes_in_flight_max as usize,
+        clock.clone(),
+        rounds,
+    )?;
+
+    let host = PluginHost::new(reload::host_config(&config)).context("cannot start the plugin host")?;
+    let catalogue = Catalogue::new(host.clone());
+    catalogue.set_agents(config.plugins.agents.clone());
+    catalogue.scan(&config.plugins.directory).await;
+
+    let journal = Arc::new(journal::LedgerJournal::new(ledger.clone(), clock.clone()));
+    let brokers = Arc::new(Brokers::new(reload::brokers_config(&config, &config_path), journal).context("cannot start the brokers")?);
+    let policies = Arc::new(PolicyStore::open(&config.policies.directory).context("cannot load the policies")?);
+
+    let view = SharedView::default();
+    let escalation = Arc::new(RwLock::new(config.escalation.channel.clone()));
+    let effects = Effects {
+        signals: signals.clone(),
+        host: host.clone(),
+        catalogue: catalogue.clone(),
+        policies: policies.clone(),
+        brokers: brokers.clone(),
+        ledger: ledger.clone(),
+        events: events.clone(),
+        clock: clock.clone(),
+        escalation: escalation.clone(),
+    };
+    let transitions = LedgerReader::open(&config.ledger_path())?.entries(&Filter::kinds(&[EntryKind::Transition]))?;
+    let driver = Driver::recover(
+        transitions.into_iter().map(|entry| Ok(entry.payload.unwrap_or_default())),
+        ledger.clone(),
+        clock.clone(),
+        effects,
+        view.clone(),
+    )?;
+
+    let (detector_commands, detector_queue) = mpsc::channel(ROUNDS_WAITING);
+    let detector_statuses = detectors::DetectorStatuses::default();
+    let detector_thread = DetectorThread::start(
+        host,
+        snapshots::SnapshotStore::open(config.state_directory.join("detectors"))?,
+        config.plugins.snapshot_ms,
+        detector_statuses.clone(),
+        events.clone(),
+        detector_queue,
+    )?;
+
+    let daemon = Arc::new(Daemon {
+        config_path,
+        config: RwLock::new(config.clone()),
+        started_ms: now.0,
+        clock,
+        signals,
+        catalogue,
+        policies,
+        brokers,
+        ledger,
+        events,
+        detector_commands,
+        detector_statuses,
+        bindings: tokio::sync::Mutex::default(),
+        escalation,
+        view,
+        ready: Arc::default(),
+        stopping,
+        addresses: Mutex::default(),
+        problems: Mutex::default(),
+    });
+
+    // Settings reach the core before anything else does, so that recovery acts under them.
+    daemon.configure_core(&config).await;
+    daemon.bind_detectors(&config).await;
+    let mut driver = tokio::spawn(driver.run(event_queue));
+    tokio::spawn(daemon.clone().forward_rounds(round_queue));
+    tokio::spawn(daemon.clone().forward_changes());
+    tokio::spawn(daemon.clone().tick());
+
+    let control = control::bind(&config.control_socket())?;
+    tokio::spawn(control::serve(control, daemon.clone()));
+    let health = health::serve(config.health.address, daemon.ready.clone(), daemon.stopping.subscribe())
+        .await
+        .with_context(|| format!("cannot listen on health.address `{}`", config.health.address))?;
+    let ingest = salve_ingest::bind(config.otlp.clone(), Arc::new(daemon.signals.clone()))
+        .await
+        .context("cannot listen for OTLP")?;
+    *daemon.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Addresses {
+        grpc: ingest.grpc_address().to_string(),
+        http: ingest.http_address().to_string(),
+        health: health.to_string(),
+    };
+    let mut stopped = daemon.stopping.subscribe();
+    let ingest = tokio::spawn(ingest.run(async move { drop(stopped.wait_for(|stopping| *stopping).await) }));
+    daemon.brokers.start_units().await;
+    tokio::spawn(reload::watch_files(daemon.clone()));
+    daemon.ready.store(true, Ordering::Relaxed);
+    tracing::info!(mode = ?config.mode, grpc = daemon.addresses().grpc, http = daemon.addresses().http,
+        health = %health, version = env!("CARGO_PKG_VERSION"), "Ready.");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let failure = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            _ = hang_up.recv() => {
+                // The problem stands in the log and in `salve status`; the old configuration stays in force.
+                drop(daemon.reload().await);
+            }
+            ended = &mut driver => break Some(match ended {
+                Ok(Ok(())) => anyhow::anyhow!("the decision core ended by itself"),
+                Ok(Err(error)) => anyhow::Error::new(error).context("cannot write the ledger; stopping, since nothing may be done without a record"),
+                Err(error) => anyhow::anyhow!("the decision core stopped: {error}"),
+            }),
+        }
+    };
+
+    tracing::info!("Stopping.");
+    daemon.ready.store(false, Ordering::Relaxed);
+    drop(daemon.stopping.send(true));
+    let stop_children = daemon.config().stop_children;
+    let stop = async {
+        // Senders get their answers first, then actions under way end, then the state is written down.
+        drop(ingest.await);
+        daemon.brokers.shutdown(stop_children).await;
+        drop(daemon.detector_commands.send(Command::Stop).await);
+        drop(tokio::task::spawn_blocking(move || drop(detector_thread.join())).await);
+        drop(daemon.ledger.append(vec![NewEntry::new(EntryKind::Stopped, daemon.clock.now().0, json!({}))]).await);
+    };
+    if tokio::time::timeout(STOP_WITHIN, stop).await.is_err() {
+        tracing::warn!("Some parts did not stop in time.");
+    }
+    drop(ledger_thread);
+    drop(std::fs::remove_file(config.control_socket()));
+    tracing::info!("Stopped.");
+    failure.map_or(Ok(()), Err)
+}
+
+/// Makes the state folder, for Salve's user only.
+fn private_directory(directory: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)))
+        .with_context(|| {
+            format!("cannot make the state folder `{}`\n\nhint: set `state_directory` to a folder that Salve's user may write", directory.display())
+        })
+}
+
+impl Daemon {
+    fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn addresses(&self) -> Addresses {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The core as it was after its last change.
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the core something.
+    pub async fn send(&self, event: Event) {
+        // Fails only while the daemon stops.
+        drop(self.events.send(event).await);
+    }
+
+    async fn configure_core(&self, config: &Config) {
+        self.send(Event::Configured { settings: config.settings(), targets: self.brokers.targets() }).await;
+        if self.brokers.paused() {
+            self.send(Event::Paused { by: "the pause file".into(), reason: "it was there at start".into() }).await;
+        }
+    }
+
+    /// Kill switch on: the file first, since every write looks at it.
+    pub async fn pause(&self, by: String, reason: String) -> Result<()> {
+        std::fs::write(self.config().pause_file(), format!("{by} {reason}\n")).context("cannot write the pause file")?;
+        tracing::warn!(by, reason, "Paused.");
+        self.send(Event::Paused { by, reason }).await;
+        Ok(())
+    }
+
+    /// Kill switch off.
+    pub async fn resume(&self, by: String) -> Result<()> {
+        match std::fs::remove_file(self.config().pause_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot remove the pause file");
+            }
+            _ => {}
+        }
+        tracing::warn!(by, "Resumed.");
+        self.send(Event::Resumed { by }).await;
+        Ok(())
+    }
+
+    async fn tick(self: Arc<Self>) {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let period = Duration::from_millis(self.config().guards.tick_ms);
+            tokio::select! {
+                () = tokio::time::sleep(period) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+            self.signals.tick(self.clock.now());
+            self.send(Event::Tick).await;
+        }
+    }
+
+    async fn forward_rounds(self: Arc<Self>, mut rounds: mpsc::Receiver<signals::Round>) {
+        while let Some(round) = rounds.recv().await {
+            if self.detector_commands.send(Command::Round(round)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn forward_changes(self: Arc<Self>) {
+        let mut changes = self.brokers.changes();
+        loop {
+            match changes.recv().await {
+                Ok(change) => {
+                    tracing::info!(service = change.service, what = change.what, author = change.author, "Configuration changed.");
+                    self.signals.record_change(change);
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "Change events came too fast and were dropped.");
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// How the daemon is.
+    pub async fn status(&self) -> Status {
+        let (services, counters) = self
+            .signals
+            .ask(|signals| {
+                let services = signals.service_names();
+                (services, signals.counters().to_map())
+            })
+            .await;
+        let view = self.view();
+        let addresses = self.addresses();
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        problems.extend(self.catalogue.problems().into_iter().map(|(path, why)| format!("{}: {why}", path.display())));
+        let now = self.clock.now();
+        let processes = self.brokers.unit_statuses().await;
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_ms: now.0.saturating_sub(self.started_ms),
+            mode: self.config().mode,
+            paused: view.paused || self.brokers.paused(),
+            ready: self.ready.load(Ordering::Relaxed),
+            otlp_grpc_address: addresses.grpc,
+            otlp_http_address: addresses.http,
+            health_address: addresses.health,
+            incidents_open: view.incidents.iter().filter(|incident| incident.outcome.is_none()).count(),
+            series: counters.get("series").copied().unwrap_or(0),
+            services,
+            counters,
+            detectors: self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ledger_entries: self.ledger.stats().entries,
+            policy_digest: self.policies.digest(),
+            problems,
+            processes: processes
+                .into_iter()
+                .map(|(name, status)| ProcessLine { name, state: status.state, pid: status.pid })
+                .collect(),
+        }
+    }
+
+    fn detector_problem(&self, name: &str, problem: String) {
+        let status = DetectorStatus { problem: Some(problem), ..DetectorStatus::default() };
+        self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), status);
+    }
+}

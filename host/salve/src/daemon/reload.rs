@@ -1,0 +1,184 @@
+//! What changes while the daemon runs: configuration, policies, plugins.
+//!
+//! ## What always holds
+//! - what is broken is refused whole, said so, and what was in force stays in force
+//! - a change of one detector leaves the others and their state alone
+
+use super::{
+    Daemon,
+    detectors::{Binding, Command},
+    watch::FileWatch,
+};
+use crate::config::{self, Config, DetectorConfig};
+use anyhow::Result;
+use salve_capabilities::BrokersConfig;
+use salve_plugins::{HostConfig, Role};
+use salve_signals::{BindingId, DetectorBinding};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+};
+
+/// Bindings that the signals thread has, by name.
+#[derive(Default)]
+pub struct Bindings {
+    bound: BTreeMap<String, (DetectorConfig, BindingId)>,
+}
+
+/// What the plugin host needs to know.
+pub fn host_config(config: &Config) -> HostConfig {
+    HostConfig {
+        limits: config.plugins.limits,
+        plugins: config.plugins.limits_of.clone(),
+        ..HostConfig::new(config.state_directory.join("compiled"))
+    }
+}
+
+/// What the brokers need to know.
+pub fn brokers_config(config: &Config, config_path: &Path) -> BrokersConfig {
+    BrokersConfig {
+        units: config.processes.clone(),
+        targets: config.targets.clone(),
+        grants: config.grants.clone(),
+        channels: config.channels.clone(),
+        secrets: config.secrets.clone(),
+        state_dir: config.state_directory.join("brokers"),
+        pause_file: config.pause_file(),
+        protected: vec![
+            config.state_directory.clone(),
+            config_path.to_owned(),
+            config.plugins.directory.clone(),
+            config.policies.directory.clone(),
+        ],
+        protected_addresses: vec![config.otlp.grpc_address, config.otlp.http_address, config.health.address],
+        ..BrokersConfig::default()
+    }
+}
+
+impl Daemon {
+    /// Reads everything again.
+    ///
+    /// # Errors
+    /// If the configuration cannot be used; the old one stays. Broken policies and plugins are in the status.
+    pub async fn reload(&self) -> Result<()> {
+        let loaded = config::load(&self.config_path, std::env::vars());
+        let outcome = match loaded {
+            Ok(config) => {
+                self.take_over(Arc::new(config)).await;
+                Ok(())
+            }
+            Err(error) => Err(anyhow::Error::new(error)),
+        };
+        let mut problems: Vec<String> = outcome.as_ref().err().map(|error| format!("{error:#}")).into_iter().collect();
+        if let Err(errors) = self.policies.reload() {
+            problems.push(format!("policies: {errors}"));
+        }
+        for problem in &problems {
+            tracing::error!(problem, "Reload refused; what was in force stays.");
+        }
+        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        self.catalogue.scan(&self.config().plugins.directory).await;
+        self.bind_detectors(&self.config()).await;
+        outcome
+    }
+
+    async fn take_over(&self, config: Arc<Config>) {
+        let old = self.config();
+        if *old == *config {
+            return;
+        }
+        for (key, changed) in [
+            ("otlp", old.otlp != config.otlp),
+            ("health", old.health != config.health),
+            ("state_directory", old.state_directory != config.state_directory),
+            ("log", old.log != config.log),
+            ("plugins.limits", (&old.plugins.limits, &old.plugins.limits_of) != (&config.plugins.limits, &config.plugins.limits_of)),
+        ] {
+            if changed {
+                tracing::warn!(key, "This key needs a restart; the rest of the new configuration is in force.");
+            }
+        }
+        let mut kept = Config::clone(&config);
+        kept.state_directory.clone_from(&old.state_directory);
+        let kept = Arc::new(kept);
+        if let Err(error) = self.brokers.reconfigure(brokers_config(&kept, &self.config_path)) {
+            tracing::error!(%error, "The brokers refused the new configuration.");
+            return;
+        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = kept.clone();
+        *self.escalation.write().unwrap_or_else(PoisonError::into_inner) = kept.escalation.channel.clone();
+        self.catalogue.set_agents(kept.plugins.agents.clone());
+        if old.signals != kept.signals {
+            let signals = kept.signals.clone();
+            self.signals.run(move |engine| engine.reconfigure(signals));
+        }
+        self.configure_core(&kept).await;
+        self.brokers.start_units().await;
+        tracing::info!(mode = ?kept.mode, "Configuration reloaded.");
+    }
+
+    /// Makes the bindings of the configuration real: binds new ones, drops old ones, tells the detector thread.
+    pub async fn bind_detectors(&self, config: &Config) {
+        let mut bindings = self.bindings.lock().await;
+        let wanted: BTreeMap<_, _> = config.detectors().into_iter().map(|detector| (detector.name.clone(), detector)).collect();
+        let stale: Vec<_> = bindings
+            .bound
+            .iter()
+            .filter(|(name, (bound, _))| wanted.get(*name).is_none_or(|detector| detector.select != bound.select))
+            .map(|(name, (_, id))| (name.clone(), *id))
+            .collect();
+        for (name, id) in stale {
+            bindings.bound.remove(&name);
+            self.signals.run(move |signals| signals.unbind_detector(id));
+        }
+        let mut active = Vec::new();
+        for (name, detector) in wanted {
+            let Some(plugin) = self.catalogue.plugin(&detector.plugin).filter(|plugin| plugin.role == Role::Detector) else {
+                self.detector_problem(&name, format!("there is no detector plugin `{}`", detector.plugin));
+                continue;
+            };
+            let id = match bindings.bound.get(&name) {
+                Some((_, id)) => *id,
+                None => {
+                    let binding = DetectorBinding { name: name.clone(), select: detector.select.clone(), ..DetectorBinding::default() };
+                    let Some(id) = self.signals.bind(binding).await else { return };
+                    id
+                }
+            };
+            let parameters = serde_json::to_string(&detector.parameters).unwrap_or_else(|_| "{}".into());
+            bindings.bound.insert(name.clone(), (detector, id));
+            active.push(Binding { name, id, plugin, parameters });
+        }
+        drop(self.detector_commands.send(Command::Bindings(active)).await);
+    }
+}
+
+/// Reloads whenever the configuration, a policy or a plugin changes.
+pub async fn watch_files(daemon: Arc<Daemon>) {
+    let mut watch = match FileWatch::new() {
+        Ok(watch) => watch,
+        Err(error) => {
+            tracing::warn!(%error, "Cannot watch files; use `salve reload` or SIGHUP.");
+            return;
+        }
+    };
+    let mut stopping = daemon.stopping.subscribe();
+    loop {
+        watch.set(directories(&daemon), &daemon.config_path);
+        tokio::select! {
+            () = watch.changed() => drop(daemon.reload().await),
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+    }
+}
+
+fn directories(daemon: &Daemon) -> Vec<PathBuf> {
+    let config = daemon.config();
+    let config_directory = daemon.config_path.parent().filter(|path| !path.as_os_str().is_empty());
+    vec![
+        config_directory.unwrap_or(Path::new(".")).to_owned(),
+        config.plugins.directory.clone(),
+        config.policies.directory.clone(),
+    ]
+}

@@ -1,0 +1,232 @@
+//! The thread that owns all series. Everything that touches them is a message to it.
+//!
+//! ## What always holds
+//! - one thread, no locks: requests are applied in the order in which they were accepted
+//! - the queue is bounded in requests and bytes; past it, senders are told to come back later
+//! - a request is answered once it has been applied, so what was acknowledged is counted
+
+use salve_core::event::ExpectationPoint;
+use salve_ingest::{Accepted, Refused, Signal, Sink};
+use salve_model::{
+    Tenant,
+    batch::Batch,
+    call::{BoxFuture, EdgeStats, SeriesInfo, ServiceStats, Telemetry},
+    incident::IncidentId,
+    plan::Expectation,
+    telemetry::{Change, Measurement, SeriesKey},
+    time::Now,
+};
+use salve_signals::{BindingId, DetectorBinding, Signals, SignalsConfig};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that may wait for the thread.
+const QUEUE_REQUESTS_MAX: usize = 1_024;
+
+/// What a tick yields for the detectors and the core.
+#[derive(Debug)]
+pub struct Round {
+    /// When.
+    pub now: Now,
+    /// New points for each detector binding and shard.
+    pub batches: Vec<(BindingId, u32, Batch)>,
+    /// New points of watched series; `abnormal` is not known yet.
+    pub watched: Vec<Measurement>,
+    /// New points of series that expectations name.
+    pub expected: Vec<ExpectationPoint>,
+    /// Calls between services, if they have changed.
+    pub topology: Option<Vec<(String, String)>>,
+}
+
+type Job = Box<dyn FnOnce(&mut Signals) + Send>;
+
+enum Message {
+    Request { signal: Signal, tenant: Tenant, bytes: bytes::Bytes, assertions: Option<Arc<salve_ingest::Assertions>>, now: Now, reply: oneshot::Sender<Accepted> },
+    Tick(Now),
+    Job(Job),
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub struct SignalsHandle {
+    requests: mpsc::Sender<Message>,
+    jobs: mpsc::UnboundedSender<Message>,
+    waiting_bytes: Arc<AtomicUsize>,
+    waiting_bytes_max: usize,
+    clock: super::clock::Clock,
+}
+
+impl SignalsHandle {
+    /// Starts the thread. `rounds` gets what each tick yields. The thread ends when all handles are gone.
+    pub fn start(
+        config: SignalsConfig,
+        waiting_bytes_max: usize,
+        clock: super::clock::Clock,
+        rounds: mpsc::Sender<Round>,
+    ) -> std::io::Result<Self> {
+        let (requests, request_queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let (jobs, job_queue) = mpsc::unbounded_channel();
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let handle = Self { requests, jobs, waiting_bytes: waiting_bytes.clone(), waiting_bytes_max, clock };
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            runtime.block_on(Loop { signals: Signals::new(config), topology_version: 0, rounds, waiting_bytes }.run(request_queue, job_queue));
+        })?;
+        Ok(handle)
+    }
+
+    /// Closes buckets and hands out a [`Round`].
+    pub fn tick(&self, now: Now) {
+        // A send fails only while the daemon stops.
+        drop(self.jobs.send(Message::Tick(now)));
+    }
+
+    /// Runs `job` on the thread without waiting for it.
+    pub fn run(&self, job: impl FnOnce(&mut Signals) + Send + 'static) {
+        drop(self.jobs.send(Message::Job(Box::new(job))));
+    }
+
+    /// Runs `job` on the thread and waits for its answer; the default if the daemon stops.
+    pub async fn ask<T: Default + Send + 'static>(&self, job: impl FnOnce(&mut Signals) -> T + Send + 'static) -> T {
+        let (reply, answer) = oneshot::channel();
+        self.run(move |signals| drop(reply.send(job(signals))));
+        answer.await.unwrap_or_default()
+    }
+
+    /// Binds a detector to series.
+    pub async fn bind(&self, binding: DetectorBinding) -> Option<BindingId> {
+        self.ask(move |signals| Some(signals.bind_detector(binding))).await
+    }
+
+    /// Replaces what is watched for an incident.
+    pub fn watch(&self, incident: IncidentId, series: Vec<SeriesKey>, expectations: Vec<Expectation>) {
+        self.run(move |signals| signals.watch(&incident, &series, &expectations));
+    }
+
+    /// Keeps a change beside the series.
+    pub fn record_change(&self, change: Change) {
+        self.run(move |signals| signals.record_change(change));
+    }
+
+    fn ask_blocking<T: Default + Send + 'static>(&self, job: impl FnOnce(&mut Signals) -> T + Send + 'static) -> T {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.run(move |signals| drop(reply.send(job(signals))));
+        answer.recv().unwrap_or_default()
+    }
+}
+
+impl Sink for SignalsHandle {
+    fn accept(
+        &self,
+        signal: Signal,
+        tenant: Tenant,
+        assertions: Option<Arc<salve_ingest::Assertions>>,
+        bytes: bytes::Bytes,
+    ) -> BoxFuture<'_, Result<Accepted, Refused>> {
+        Box::pin(async move {
+            let length = bytes.len();
+            let overloaded = Refused::Overloaded { retry_after_ms: 1_000 };
+            if self.waiting_bytes.fetch_add(length, Ordering::Relaxed) + length > self.waiting_bytes_max {
+                self.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
+                return Err(overloaded);
+            }
+            let (reply, answer) = oneshot::channel();
+            let message = Message::Request { signal, tenant, bytes, assertions, now: self.clock.now(), reply };
+            match self.requests.try_send(message) {
+                Ok(()) => answer.await.map_err(|_| Refused::Stopping),
+                Err(error) => {
+                    self.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
+                    Err(match error {
+                        mpsc::error::TrySendError::Full(_) => overloaded,
+                        mpsc::error::TrySendError::Closed(_) => Refused::Stopping,
+                    })
+                }
+            }
+        })
+    }
+}
+
+struct Loop {
+    signals: Signals,
+    topology_version: u64,
+    rounds: mpsc::Sender<Round>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Loop {
+    async fn run(mut self, mut requests: mpsc::Receiver<Message>, mut jobs: mpsc::UnboundedReceiver<Message>) {
+        loop {
+            // Ticks and questions go first: under load they must not wait behind a full queue of telemetry.
+            let message = tokio::select! {
+                biased;
+                message = jobs.recv() => message,
+                message = requests.recv() => message,
+            };
+            match message {
+                Some(message) => self.handle(message),
+                None => return,
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Request { signal, tenant, bytes, assertions, now, reply } => {
+                let signal = match signal {
+                    Signal::Metrics => salve_signals::Signal::Metrics,
+                    Signal::Traces => salve_signals::Signal::Traces,
+                    Signal::Logs => salve_signals::Signal::Logs,
+                };
+                let applied = self.signals.apply(signal, &tenant, &bytes, now);
+                self.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                drop(assertions);
+                drop(reply.send(Accepted { accepted: applied.accepted, rejected: applied.rejected, reason: applied.reason }));
+            }
+            Message::Tick(now) => self.tick(now),
+            Message::Job(job) => job(&mut self.signals),
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.signals.tick(now);
+        // A full channel means that detectors are behind: their batches grow and nothing is lost.
+        let Ok(permit) = self.rounds.try_reserve() else { return };
+        let (watched, expected) = self.signals.take_watched();
+        let version = self.signals.topology_version();
+        let topology = (version != self.topology_version).then(|| self.signals.topology());
+        self.topology_version = version;
+        permit.send(Round {
+            now,
+            batches: self.signals.take_batches(now),
+            watched,
+            expected: expected
+                .into_iter()
+                .map(|(incident, index, time, value)| ExpectationPoint { incident, index, time, value })
+                .collect(),
+            topology,
+        });
+    }
+}
+
+/// Telemetry for guests. Each question waits for the signals thread, so call it from a thread that may block.
+impl Telemetry for SignalsHandle {
+    fn services(&self, from: u64, to: u64) -> Vec<ServiceStats> {
+        self.ask_blocking(move |signals| signals.services(from, to))
+    }
+    fn edges(&self, from: u64, to: u64) -> Vec<EdgeStats> {
+        self.ask_blocking(move |signals| signals.edges(from, to))
+    }
+    fn changes(&self, from: u64, to: u64) -> Vec<Change> {
+        self.ask_blocking(move |signals| signals.changes(from, to))
+    }
+    fn find(&self, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
+        let (service, name_prefix) = (service.to_owned(), name_prefix.to_owned());
+        self.ask_blocking(move |signals| signals.find(&service, &name_prefix))
+    }
+    fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
+        self.ask_blocking(move |signals| signals.points(series, from, to))
+    }
+}

@@ -1,0 +1,89 @@
+//! Detectors' state on disk: one file for each binding and shard, replaced whole.
+
+use super::detectors::SeriesIds;
+use salve_plugins::State;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A folder of snapshots.
+#[derive(Debug, Clone)]
+pub struct SnapshotStore {
+    directory: PathBuf,
+}
+
+/// First line of a snapshot file, JSON; the guest's bytes follow it.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    /// Layout of this file.
+    version: u32,
+    /// SHA-256 of the component that wrote it.
+    digest: String,
+    /// The guest's own format number.
+    format: u32,
+    ids: SeriesIds,
+}
+
+const VERSION: u32 = 1;
+
+impl SnapshotStore {
+    /// Snapshots in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(directory: PathBuf) -> std::io::Result<Self> {
+        std::fs::create_dir_all(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// The state that a component with this digest left; none if there is none, or it is another's or broken.
+    pub fn load(&self, binding: &str, shard: u32, digest: &str) -> Option<(State, SeriesIds)> {
+        let bytes = std::fs::read(self.path(binding, shard)).ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (head, rest) = bytes.split_at(end);
+        let header: Header = serde_json::from_slice(head).ok()?;
+        if header.version != VERSION || header.digest != digest {
+            return None;
+        }
+        Some((State { format: header.format, bytes: rest.get(1..)?.to_vec() }, header.ids))
+    }
+
+    /// Replaces the state. A failure is logged: it costs a warm-up at the next start, nothing now.
+    pub fn save(&self, binding: &str, shard: u32, digest: &str, state: &State, ids: &SeriesIds) {
+        let header = Header { version: VERSION, digest: digest.to_owned(), format: state.format, ids: ids.clone() };
+        let path = self.path(binding, shard);
+        let temporary = path.with_extension("partial");
+        let written = serde_json::to_vec(&header).map_err(std::io::Error::other).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            bytes.extend_from_slice(&state.bytes);
+            std::fs::write(&temporary, bytes)?;
+            std::fs::rename(&temporary, &path)
+        });
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "Cannot write a detector snapshot.");
+        }
+    }
+
+    fn path(&self, binding: &str, shard: u32) -> PathBuf {
+        // Binding names come from the operator; keep them from naming another folder.
+        let name: String = binding.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect();
+        self.directory.join(format!("{name}-{shard}.snapshot"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a snapshot comes back to the component that wrote it, byte for byte, and to no other.
+    #[test]
+    fn only_the_writer_gets_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(folder.path().join("detectors")).unwrap();
+        let state = State { format: 3, bytes: vec![0, 10, 255, b'\n', 1] };
+        store.save("errors/../x", 0, "abc", &state, &SeriesIds::default());
+        let (loaded, _) = store.load("errors/../x", 0, "abc").unwrap();
+        assert_eq!((loaded.format, loaded.bytes), (3, vec![0, 10, 255, b'\n', 1]));
+        assert!(store.load("errors/../x", 0, "def").is_none());
+        assert!(store.load("errors/../x", 1, "abc").is_none());
+    }
+}
