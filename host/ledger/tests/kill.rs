@@ -1,5 +1,4 @@
 //! A writer is killed with SIGKILL at arbitrary moments.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use salve_ledger::{EntryKind, Filter, Ledger, LedgerError, NewEntry, verify};
 use serde_json::json;
