@@ -1,1 +1,121 @@
-//! x
+//! Streaming Holt-Winters: expects the next point of each series from its level, trend and season, and observes what
+//! falls out of the normal range.
+//!
+//! The range follows the noise of the series and is never narrower than the floors of the binding. A point at its end
+//! has a score of 0.5. See [`Parameters`] for what an operator can set, [`model`] for how it works.
+//!
+//! ## What always holds
+//! - time and memory of a point do not depend on the history: about 64 bytes a series, 300 more with a season
+//! - the same batches give the same answers; the only clock is the points' own
+//! - a fault is not learned as normal until it has lasted for `adapt_after_points`
+//!
+//! Not here: points that do not come (`absence`), growth towards a limit (`saturation`), how many abnormal points make
+//! an alert (the host).
+
+pub mod model;
+pub mod parameters;
+pub mod season;
+mod words;
+
+use model::{Model, Verdict};
+use parameters::Parameters;
+use salve_plugin::{
+    codec::{Reader, Writer},
+    detector::{FLAG_AFTER_GAP, Scores},
+    prelude::*,
+    series::SeriesTable,
+};
+
+/// Layout of snapshots.
+const FORMAT: u32 = 1;
+
+/// The detector.
+#[derive(Debug)]
+pub struct HoltWinters {
+    parameters: Parameters,
+    series: SeriesTable<Model>,
+    /// A snapshot with another season length was restored.
+    season_changed: bool,
+}
+
+impl Detector for HoltWinters {
+    type Parameters = Parameters;
+
+    fn new(parameters: Parameters) -> Result<Self, String> {
+        parameters.check()?;
+        Ok(Self { parameters, series: SeriesTable::default(), season_changed: false })
+    }
+
+    fn observe(&mut self, batch: &Batch) -> Result<Output, String> {
+        let Self { parameters, series, season_changed } = self;
+        series.update(
+            batch,
+            |_| Model::new(),
+            |_, model| {
+                if *season_changed {
+                    model.forget_season();
+                }
+            },
+        );
+        let mut observations = Vec::new();
+        let mut scores = batch.scores.then(|| Scores::zeroed(batch.values.len()));
+        for part in batch.by_series()? {
+            let Some(model) = series.get_mut(part.series) else { continue };
+            for point in part.points {
+                let (time, value) = (batch.times[point], batch.values[point]);
+                let after_gap = batch.point_flags[point] & FLAG_AFTER_GAP != 0;
+                let verdict = model.observe(parameters, time, value, after_gap);
+                if let Some(kind) = verdict.abnormal {
+                    observations.push(observation(part.series, time, value, kind, &verdict));
+                }
+                if let Some(scores) = &mut scores {
+                    scores.score[point] = verdict.score;
+                    scores.confidence[point] = verdict.confidence;
+                    scores.expected[point] = verdict.expected;
+                    scores.lower[point] = verdict.lower;
+                    scores.upper[point] = verdict.upper;
+                }
+            }
+        }
+        Ok(Output { observations, scores })
+    }
+
+    fn snapshot(&self) -> State {
+        let mut to = Writer::new();
+        to.u32(self.parameters.season_seconds);
+        self.series.write(&mut to);
+        State { format: FORMAT, bytes: to.into_bytes() }
+    }
+
+    fn restore(&mut self, state: &State) -> Result<(), String> {
+        if state.format != FORMAT {
+            return Err(format!("the snapshot has layout {}; this version reads {FORMAT}", state.format));
+        }
+        let mut from = Reader::new(&state.bytes);
+        self.season_changed = from.u32()? != self.parameters.season_seconds;
+        self.series.read(&mut from)
+    }
+}
+
+#[cold]
+fn observation(series: u32, time: u64, value: f64, kind: Kind, verdict: &Verdict) -> Observation {
+    Observation {
+        series,
+        time,
+        kind,
+        rising: value > verdict.expected,
+        score: verdict.score,
+        confidence: verdict.confidence,
+        value,
+        expected: verdict.expected,
+        lower: verdict.lower,
+        upper: verdict.upper,
+        reason: words::reason(value, kind, verdict),
+        extra: Vec::new(),
+    }
+}
+
+salve_plugin::export_detector!(HoltWinters);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! The model of one series: damped additive Holt-Winters with robust updates, in constant memory and time.
+//!
+//! Sources: level, damped trend and season in error-correction form from Hyndman and Athanasopoulos, "Forecasting:
+//! Principles and Practice", 3rd ed., chapter 8. Cleaning of values (Huber's ψ) and scale of one-step errors (bounded
+//! biweight ρ) from Gelper, Fried and Croux, "Robust forecasting with exponential and Holt-Winters smoothing", Journal
+//! of Forecasting 29 (2010), section 3. Departures: gains begin at 1/n, so that the start is a mean; the start itself
+//! is a median of the first [`START_POINTS`] values; ψ and ρ measure errors in units of the normal range's half width,
+//! so that a series without any noise can still move; and nothing is learned from abnormal points.
+//!
+//! ## What always holds
+//! - what comes out is finite, whatever finite values go in
+//! - an abnormal point changes neither level nor scale, until so many came that the new level is taken as normal
+
+use crate::{
+    parameters::{Direction, Parameters},
+    season::Season,
+};
+use salve_plugin::{
+    Kind,
+    codec::{Reader, Writer},
+    series::Persist,
+};
+
+/// Values whose median is the first level.
+pub const START_POINTS: usize = 7;
+
+/// Bound of ψ and ρ in standard deviations, and the factor that makes ρ's mean 1 for normal errors at this bound.
+const CUT: f64 = 2.0;
+const CUT_FACTOR: f64 = 2.52;
+
+/// Gain of the scale once the history is long.
+const SCALE_SMOOTHING: f64 = 0.05;
+
+/// Gain of the level that an abnormal run would have.
+const SHIFT_SMOOTHING: f64 = 0.2;
+
+/// Abnormal points from which on a run is a shift of the level.
+const SHIFT_POINTS: u16 = 3;
+
+/// Normal points that end an abnormal run.
+const CALM_POINTS: u8 = 3;
+
+/// Values beyond this are taken as this, so that they fit into an `f32` and their squares stay finite.
+const VALUE_MAX: f64 = 1e30;
+
+/// The model of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    phase: Phase,
+    season: Option<Box<Season>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    Starting { count: u8, values: [f32; START_POINTS] },
+    Running(Running),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Running {
+    level: f64,
+    trend: f64,
+    variance: f64,
+    /// Level of the present abnormal run.
+    shift: f64,
+    /// Points learned, saturating.
+    points: u32,
+    /// Length of the present abnormal run.
+    run: u16,
+    /// Normal points since its last point.
+    calm: u8,
+}
+
+/// What the model says about one point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// What was expected.
+    pub expected: f64,
+    /// Lower end of the normal range.
+    pub lower: f64,
+    /// Upper end of the normal range.
+    pub upper: f64,
+    /// How abnormal, 0 to 1; 0.5 at the ends of the normal range.
+    pub score: f32,
+    /// How much the model is to be trusted, 0 to 1.
+    pub confidence: f32,
+    /// Set if the point is to be observed.
+    pub abnormal: Option<Kind>,
+}
+
+impl Model {
+    /// A model that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { phase: Phase::Starting { count: 0, values: [0.0; START_POINTS] }, season: None }
+    }
+
+    /// Judges one point by what came before it, then learns from it.
+    pub fn observe(&mut self, parameters: &Parameters, time: u64, value: f64, after_gap: bool) -> Verdict {
+        let value = value.clamp(-VALUE_MAX, VALUE_MAX);
+        match &mut self.phase {
+            Phase::Starting { count, values } => {
+                values[usize::from(*count)] = value as f32;
+                *count += 1;
+                if usize::from(*count) == START_POINTS {
+                    self.phase = Phase::Running(Running::from_start(*values));
+                }
+                Verdict { expected: value, lower: value, upper: value, score: 0.0, confidence: 0.0, abnormal: None }
+            }
+            Phase::Running(running) => running.observe(&mut self.season, parameters, time, value, after_gap),
+        }
+    }
+
+    /// Forgets a season of another length than the binding now has.
+    pub fn forget_season(&mut self) {
+        if let (Phase::Running(running), Some(_)) = (&mut self.phase, self.season.take()) {
+            // Without its season the level is somewhere else: begin again there, with the scale that is known.
+            running.points = running.points.min(START_POINTS as u32);
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Running {
+    fn from_start(values: [f32; START_POINTS]) -> Self {
+        let median = |mut values: [f32; START_POINTS]| {
+            values.sort_by(f32::total_cmp);
+            values[START_POINTS / 2]
+        };
+        let level = median(values);
+        // 1.4826 makes the median absolute deviation that of a normal distribution.
+        let scale = 1.4826 * f64::from(median(values.map(|value| (value - level).abs())));
+        Self {
+            level: f64::from(level).clamp(-VALUE_MAX, VALUE_MAX),
+            trend: 0.0,
+            variance: (scale * scale).min(VALUE_MAX * VALUE_MAX),
+            shift: 0.0,
+            points: START_POINTS as u32,
+            run: 0,
+            calm: 0,
+        }
+    }
+
+    fn observe(
+        &mut self,
+        season: &mut Option<Box<Season>>,
+        parameters: &Parameters,
+        time: u64,
+        value: f64,
+        after_gap: bool,
+    ) -> Verdict {
+        if after_gap {
+            self.trend = 0.0;
+        }
+        let season_ns = u64::from(parameters.season_seconds) * 1_000_000_000;
+        let deviation = match season.as_deref_mut() {
+            _ if season_ns == 0 => None,
+            Some(season) => season.deviation(time, season_ns),
+            None => {
+                *season = Some(Box::new(Season::new(time)));
+                None
+            }
+        };
+        let trend = self.trend * parameters.trend_damping;
+        let unseasonal = self.level + trend;
+        let expected = unseasonal + deviation.unwrap_or(0.0);
+        let half = self.half_width(parameters, expected);
+        let error = value - expected;
+        let outside = error.abs() > half
+            && match (parameters.direction, error > 0.0) {
+                (Direction::Up, false) | (Direction::Down, true) => false,
+                (_, true) => parameters.min_value_to_alert.is_none_or(|least| value >= least),
+                (_, false) => parameters.max_value_to_alert.is_none_or(|most| value <= most),
+            };
+        let points = f64::from(self.points);
+        let mut verdict = Verdict {
+            expected,
+            lower: expected - half,
+            upper: expected + half,
+            score: if half > 0.0 { (1.0 - (-error.abs() / half).exp2()) as f32 } else { f32::from(error != 0.0) },
+            confidence: (points / (points + f64::from(parameters.warmup_points.max(1)))) as f32
+                * if season_ns > 0 && deviation.is_none() { 0.5 } else { 1.0 },
+            abnormal: None,
+        };
+        let warm = self.points >= parameters.warmup_points;
+        if outside && warm {
+            verdict.abnormal = Some(match deviation {
+                Some(deviation) if deviation.abs() > half && (value - unseasonal).abs() <= half => {
+                    Kind::SeasonalBreak
+                }
+                _ if self.run + 1 >= SHIFT_POINTS => Kind::LevelShift,
+                _ => Kind::Point,
+            });
+            self.abnormal(parameters, value, deviation.unwrap_or(0.0));
+        } else {
+            self.normal(parameters, error, half, unseasonal, trend);
+            if let Some(season) = season.as_deref_mut().filter(|_| season_ns > 0) {
+                let bound = CUT * half / parameters.sensitivity;
+                let share = parameters.season_smoothing * (1.0 - parameters.level_smoothing);
+                season.correct(time, season_ns, share * error.clamp(-bound, bound));
+            }
+        }
+        // Without its season the model takes a seasonal rise for a fault, so both are collected.
+        let collected = season.as_deref_mut().filter(|_| season_ns > 0);
+        if let Some(mean) = collected.and_then(|season| season.collect(time, season_ns, value)) {
+            self.begin_season(mean);
+        }
+        verdict
+    }
+
+    /// With the season the one-step errors are others than without it: begin anew.
+    fn begin_season(&mut self, mean: f64) {
+        self.level = mean;
+        self.trend = 0.0;
+        self.points = START_POINTS as u32;
+        self.run = 0;
+    }
+
+    fn half_width(&self, parameters: &Parameters, expected: f64) -> f64 {
+        (parameters.sensitivity * self.variance.sqrt())
+            .max(parameters.floor_absolute)
+            .max(parameters.floor_relative * expected.abs())
+            .min(VALUE_MAX)
+    }
+
+    fn normal(&mut self, parameters: &Parameters, error: f64, half: f64, unseasonal: f64, trend: f64) {
+        let gain = |long_run: f64| long_run.max(1.0 / (f64::from(self.points) + 1.0));
+        let scale = half / parameters.sensitivity;
+        if scale > 0.0 {
+            let cleaned = error.clamp(-CUT * scale, CUT * scale);
+            let relative = (error / scale / CUT).powi(2).min(1.0);
+            let rho = CUT_FACTOR * (1.0 - (1.0 - relative).powi(3));
+            self.variance += gain(SCALE_SMOOTHING) * (rho * scale * scale - self.variance);
+            let level_gain = gain(parameters.level_smoothing);
+            self.level = (unseasonal + level_gain * cleaned).clamp(-VALUE_MAX, VALUE_MAX);
+            self.trend =
+                (trend + level_gain * parameters.trend_smoothing * cleaned).clamp(-VALUE_MAX, VALUE_MAX);
+        } else {
+            // No noise seen and no floor: the first error is all that is known about the scale.
+            self.level += gain(parameters.level_smoothing) * error;
+            self.variance = gain(SCALE_SMOOTHING) * (error * error).min(VALUE_MAX * VALUE_MAX);
+        }
+        self.points = self.points.saturating_add(1);
+        if self.run > 0 {
+            self.calm += 1;
+            if self.calm >= CALM_POINTS {
+                self.run = 0;
+            }
+        }
+    }
+
+    fn abnormal(&mut self, parameters: &Parameters, value: f64, deviation: f64) {
+        let level = value - deviation;
+        self.shift = if self.run == 0 { level } else { self.shift + SHIFT_SMOOTHING * (level - self.shift) };
+        self.run = self.run.saturating_add(1);
+        self.calm = 0;
+        // The trend of before the fault says nothing about during it.
+        self.trend = 0.0;
+        if self.run >= parameters.adapt_after_points {
+            self.level = self.shift;
+            self.run = 0;
+            self.points = self.points.min(parameters.warmup_points);
+        }
+    }
+}
+
+impl Persist for Model {
+    fn write(&self, to: &mut Writer) {
+        to.u8(u8::from(self.season.is_some()));
+        match &self.phase {
+            Phase::Starting { count, values } => {
+                to.u8(*count);
+                values.iter().for_each(|value| to.f32(*value));
+            }
+            Phase::Running(running) => {
+                to.u8(u8::MAX);
+                for number in [running.level, running.trend, running.variance, running.shift] {
+                    to.f64(number);
+                }
+                to.u32(running.points);
+                to.u16(running.run);
+                to.u8(running.calm);
+            }
+        }
+        if let Some(season) = &self.season {
+            season.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, String> {
+        let has_season = from.u8()? != 0;
+        let phase = match from.u8()? {
+            u8::MAX => Phase::Running(Running {
+                level: from.finite()?,
+                trend: from.finite()?,
+                variance: from.finite()?.max(0.0),
+                shift: from.finite()?,
+                points: from.u32()?,
+                run: from.u16()?,
+                calm: from.u8()?.min(CALM_POINTS),
+            }),
+            count if usize::from(count) < START_POINTS => {
+                let mut values = [0.0; START_POINTS];
+                for value in &mut values {
+                    *value = from.f32()?;
+                }
+                Phase::Starting { count, values }
+            }
+            count => return Err(format!("the snapshot holds a model of an unknown phase, {count}")),
+        };
+        let season = if has_season { Some(Box::new(Season::read(from)?)) } else { None };
+        Ok(Self { phase, season })
+    }
+}
