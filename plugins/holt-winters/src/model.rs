@@ -65,6 +65,8 @@ struct Running {
     shift: f64,
     /// Points learned, saturating.
     points: u32,
+    /// The season's part at the last normal point.
+    deviation: f32,
     /// Length of the present abnormal run.
     run: u16,
     /// Normal points since its last point.
@@ -141,6 +143,7 @@ impl Running {
             variance: (scale * scale).min(VALUE_MAX * VALUE_MAX),
             shift: 0.0,
             points: START_POINTS as u32,
+            deviation: 0.0,
             run: 0,
             calm: 0,
         }
@@ -190,9 +193,8 @@ impl Running {
         let warm = self.points >= parameters.warmup_points;
         if outside && warm {
             verdict.abnormal = Some(match deviation {
-                Some(deviation) if deviation.abs() > half && (value - unseasonal).abs() <= half => {
-                    Kind::SeasonalBreak
-                }
+                // Normal, had the season stood still.
+                Some(_) if (value - unseasonal - f64::from(self.deviation)).abs() <= half => Kind::SeasonalBreak,
                 _ if self.run + 1 >= SHIFT_POINTS => Kind::LevelShift,
                 _ => Kind::Point,
             });
@@ -203,6 +205,7 @@ impl Running {
                 let bound = CUT * half / parameters.sensitivity;
                 let share = parameters.season_smoothing * (1.0 - parameters.level_smoothing);
                 season.correct(time, season_ns, share * error.clamp(-bound, bound));
+                self.deviation = deviation.unwrap_or(0.0) as f32;
             }
         }
         // Without its season the model takes a seasonal rise for a fault, so both are collected.
@@ -283,6 +286,7 @@ impl Persist for Model {
                     to.f64(number);
                 }
                 to.u32(running.points);
+                to.f32(running.deviation);
                 to.u16(running.run);
                 to.u8(running.calm);
             }
@@ -301,6 +305,7 @@ impl Persist for Model {
                 variance: from.finite()?.max(0.0),
                 shift: from.finite()?,
                 points: from.u32()?,
+                deviation: from.f32()?.clamp(-VALUE_MAX as f32, VALUE_MAX as f32),
                 run: from.u16()?,
                 calm: from.u8()?.min(CALM_POINTS),
             }),
