@@ -1,1 +1,9 @@
 //! Tests of the whole machine.
+
+mod correlation;
+mod guards;
+mod life_cycle;
+mod properties;
+mod recovery;
+mod verification;
+mod world;

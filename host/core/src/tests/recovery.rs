@@ -1,0 +1,144 @@
+//! A crash at any moment. `World::crash` folds the recorded transitions, through bytes, and checks that the state is
+//! the same.
+
+use super::world::{World, done, failed, names, plan, proposal, receipt, settings, uncertain};
+use crate::{Effect, Settings};
+use salve_model::{
+    incident::{Outcome, Verdict},
+    mode::Mode,
+};
+
+/// Scenario: a crash in each state of an open incident.
+/// Guarantees: watching goes on; questions are asked anew under a new number; runs are reconciled, never repeated.
+#[test]
+fn what_is_asked_after_a_crash() {
+    type Way = fn(&mut World) -> &mut World;
+    let rows: [(Mode, Way, &str, &str); 11] = [
+        (Mode::Act, World::to_settling, "settling", "watch 1+0"),
+        (Mode::Act, World::to_diagnosing, "diagnosing", "watch 1+0, diagnose"),
+        (Mode::Act, World::to_deciding, "deciding", "watch 1+0, decide"),
+        (Mode::Act, World::to_planning, "planning", "watch 1+0, plan"),
+        (Mode::Approve, World::to_executing, "awaiting approval", "watch 1+0, ask approval"),
+        (Mode::Shadow, World::to_executing, "diagnosing", "watch 1+0, diagnose"),
+        (Mode::Act, World::to_executing, "reconciling", "watch 1+1, reconcile"),
+        (Mode::Act, |world| world.to_executing().crash(), "reconciling", "watch 1+1, reconcile"),
+        (Mode::Act, World::to_verifying, "verifying", "watch 1+1"),
+        (Mode::Act, World::to_undoing, "reconciling", "watch 1+0, reconcile"),
+        (Mode::Act, |world| world.to_deciding().decided(vec![]), "escalated", "watch 1+0"),
+    ];
+    for (mode, way, phase, effects) in rows {
+        let mut world = World::with(Settings { mode, ..settings() });
+        way(&mut world);
+        let id = world.id();
+        let before = world.request(&id);
+        world.crash();
+        assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), (phase, effects));
+        let asks_anew = ["diagnose", "decide", "plan"].iter().any(|question| effects.ends_with(question));
+        assert_eq!(world.request(&id) > before, asks_anew, "{phase}");
+        assert!(
+            !world
+                .effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Execute { .. } | Effect::Undo { .. }))
+        );
+    }
+}
+
+/// Scenario: the answer to a question comes from before the crash.
+/// Guarantees: it is ignored; the new one counts.
+#[test]
+fn answers_from_before_the_crash_are_ignored() {
+    let mut world = World::new();
+    world.to_diagnosing();
+    let (incident, request) = (world.id(), world.request(&world.id()));
+    world.crash();
+    let before = world.core.clone();
+    world.send(crate::Event::Diagnosed { incident, request, findings: Err("old".into()) });
+    assert_eq!(world.core, before);
+    world.diagnosed();
+    assert_eq!(world.phase(), "deciding");
+}
+
+/// Scenario: a crash cuts off a run, before and after its write, or in doubt.
+/// Guarantees: nothing happened: the same remedy may be tried again and is no attempt; it happened: it is verified;
+/// nobody can tell: people.
+#[test]
+fn a_run_that_was_cut_off() {
+    let mut world = World::new();
+    world.to_executing().crash().reconciled(failed(vec![]));
+    assert_eq!(names(&world.effects), "watch 1+0, diagnose");
+    world.diagnosed().decided(vec![proposal(Verdict::Act, "config", "checkout")]);
+    world.planned(plan("config", "checkout")).executed(done()).points("checkout", "errors", false, 3);
+    assert_eq!(world.outcome(), Some(Outcome::Healed));
+    assert_eq!(world.core.incident(&world.id()).unwrap().view.attempts.len(), 1);
+
+    let mut world = World::new();
+    world.to_executing().crash().reconciled(failed(vec![receipt(0)])).points("checkout", "errors", false, 3);
+    assert_eq!(world.outcome(), Some(Outcome::Healed));
+
+    let mut world = World::new();
+    world.to_executing().crash().reconciled(uncertain());
+    assert_eq!(world.phase(), "escalated");
+}
+
+/// Scenario: a crash cuts off a run of two steps after the first.
+/// Guarantees: it is never resumed: what was done is taken back.
+#[test]
+fn a_run_that_was_cut_off_half_way_is_taken_back() {
+    let mut world = World::new();
+    let mut two_steps = plan("config", "checkout");
+    two_steps.steps.push(two_steps.steps[0].clone());
+    world.to_planning().planned(two_steps).crash().reconciled(failed(vec![receipt(0)]));
+    assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("undoing", "watch 1+0, undo"));
+}
+
+/// Scenario: a crash cuts off an undo.
+/// Guarantees: it goes on only with what is known to remain, and not for ever.
+#[test]
+fn an_undo_that_was_cut_off() {
+    let mut world = World::new();
+    world.to_undoing().crash().reconciled(failed(vec![receipt(0)]));
+    assert_eq!(names(&world.effects), "decide");
+    let mut world = World::new();
+    world.to_undoing();
+    for _ in 0..2 {
+        world.crash().reconciled(failed(vec![]));
+        assert_eq!(world.phase(), "undoing");
+    }
+    world.crash().reconciled(failed(vec![]));
+    assert_eq!(names(&world.effects), "escalate");
+}
+
+/// Scenario: Salve is down past the end of a verification.
+/// Guarantees: what it missed is not held against the remedy, and a hold does not span the gap.
+#[test]
+fn down_time_does_not_count_against_a_remedy() {
+    let mut world = World::new();
+    world.to_verifying().points("checkout", "errors", true, 2).points("checkout", "errors", false, 2);
+    world.now = world.now.plus_ms(100_000);
+    world.crash();
+    assert_eq!(world.phase(), "verifying");
+    world.points("checkout", "errors", false, 1);
+    assert_eq!(world.phase(), "verifying", "the hold began anew");
+    world.points("checkout", "errors", false, 2);
+    assert_eq!(world.outcome(), Some(Outcome::Healed));
+}
+
+/// Scenario: Salve was paused when it crashed.
+/// Guarantees: it still is.
+#[test]
+fn a_pause_survives() {
+    let mut world = World::new();
+    world.to_planning().pause().crash();
+    assert!(world.core.paused().is_some());
+    assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("suspended", "watch 1+0"));
+}
+
+/// Guarantees: a core that is read back from its own bytes is the same core.
+#[test]
+fn the_state_reads_back() {
+    let mut world = World::new();
+    world.to_undoing();
+    let bytes = serde_json::to_vec(&world.core).unwrap();
+    assert_eq!(serde_json::from_slice::<crate::Core>(&bytes).unwrap(), world.core);
+}
