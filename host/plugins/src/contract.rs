@@ -1,0 +1,133 @@
+//! The contract with plugins as text: which versions are served, which interfaces a role has, and the world that a
+//! manifest describes.
+
+use crate::manifest::{Manifest, Role};
+use wit_parser::{Resolve, WorldId};
+
+/// Versions of `salve:plugin` that this host serves.
+pub const SERVED: &[&str] = &["0.1.0"];
+
+/// The WIT files, in the order in which they are read.
+pub(crate) const WIT: &[(&str, &str)] = &[
+    ("types.wit", include_str!("../../../wit/types.wit")),
+    ("imports.wit", include_str!("../../../wit/imports.wit")),
+    ("exports.wit", include_str!("../../../wit/exports.wit")),
+    ("worlds.wit", include_str!("../../../wit/worlds.wit")),
+];
+
+/// The package that plugins are written against.
+pub(crate) const PACKAGE: &str = "salve:plugin";
+
+/// A capability interface and its functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capability {
+    /// The interface, for instance `config`.
+    pub name: &'static str,
+    /// Functions that change nothing.
+    pub reads: &'static [&'static str],
+    /// Functions with an effect.
+    pub writes: &'static [&'static str],
+}
+
+impl Capability {
+    /// Reads and writes.
+    pub fn verbs(&self) -> impl Iterator<Item = &'static str> {
+        self.reads.iter().chain(self.writes).copied()
+    }
+}
+
+/// All capabilities of this contract, by name.
+pub const CAPABILITIES: &[Capability] = &[
+    Capability { name: "config", reads: &["get", "history", "keys"], writes: &["set"] },
+    Capability { name: "http", reads: &["get"], writes: &["send"] },
+    Capability { name: "notify", reads: &[], writes: &["send"] },
+    Capability { name: "process", reads: &["status"], writes: &["start", "stop", "restart"] },
+];
+
+impl Role {
+    /// Interfaces that every plugin of this role may import, without package and version.
+    pub(crate) fn base_imports(self) -> &'static [&'static str] {
+        match self {
+            Self::Detector => &["types", "log"],
+            Self::Agent | Self::Action => &["types", "log", "clock", "telemetry"],
+        }
+    }
+
+    /// The one interface that a plugin of this role exports.
+    pub(crate) fn export(self) -> &'static str {
+        match self {
+            Self::Detector => "detect",
+            Self::Agent => "consult",
+            Self::Action => "act",
+        }
+    }
+
+    /// The base world in the WIT.
+    fn base_world(self) -> &'static str {
+        match self {
+            Self::Detector => "detector",
+            Self::Agent => "agent",
+            Self::Action => "action-base",
+        }
+    }
+}
+
+/// The plugin's own world: its role's base and the capability interfaces that its manifest names.
+pub(crate) fn own_world(manifest: &Manifest) -> anyhow_free::Result<(Resolve, WorldId)> {
+    let mut world = format!("package {PACKAGE}@{};\nworld own {{\n", manifest.contract);
+    world.push_str(&format!("    include {};\n", manifest.role.base_world()));
+    for request in &manifest.capabilities {
+        world.push_str(&format!("    import {};\n", request.capability));
+    }
+    world.push_str("}\n");
+
+    let mut sources = wit_parser::SourceMap::default();
+    for (name, text) in WIT {
+        sources.push_str(name, *text);
+    }
+    sources.push_str("own.wit", world);
+    let group = sources.parse().map_err(|(_, error)| error.to_string())?;
+    let mut resolve = Resolve::default();
+    let package = resolve.push_group(group).map_err(|error| error.to_string())?;
+    let world = resolve.select_world(&[package], Some("own")).map_err(|error| error.to_string())?;
+    Ok((resolve, world))
+}
+
+/// Errors of the WIT tools as text, so that their error type is not part of our own.
+pub(crate) mod anyhow_free {
+    /// The message is the error.
+    pub(crate) type Result<T> = std::result::Result<T, String>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wit_parser::WorldItem;
+
+    /// Guarantees: the tables of roles and capabilities say what the WIT says, so that neither can change alone.
+    #[test]
+    fn tables_agree_with_the_wit() {
+        let manifest = crate::manifest::tests::action(&["config", "http", "notify", "process"]);
+        let (resolve, world) = own_world(&manifest).unwrap();
+        let world = &resolve.worlds[world];
+        for capability in CAPABILITIES {
+            let interface = resolve
+                .interfaces
+                .iter()
+                .map(|(_, interface)| interface)
+                .find(|interface| interface.name.as_deref() == Some(capability.name))
+                .unwrap();
+            let mut functions: Vec<_> = interface.functions.keys().map(String::as_str).collect();
+            let mut verbs: Vec<_> = capability.verbs().collect();
+            functions.sort_unstable();
+            verbs.sort_unstable();
+            assert_eq!(functions, verbs, "{}", capability.name);
+        }
+        let imports: Vec<_> = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
+        let expected = Role::Action.base_imports().iter().chain(&["config", "http", "notify", "process"]);
+        for name in expected {
+            assert!(imports.contains(&format!("{PACKAGE}/{name}@{}", SERVED[0])), "{name} in {imports:?}");
+        }
+        assert!(world.exports.values().all(|item| matches!(item, WorldItem::Interface { .. })));
+    }
+}

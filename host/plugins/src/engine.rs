@@ -1,0 +1,97 @@
+//! wasmtime, set up once: one engine with its pool, and for each role what its guests are linked to.
+
+use crate::{
+    bindings::salve::plugin::{clock, config, http, log, notify, process, telemetry, types},
+    config::HostConfig,
+    guest::GuestState,
+    manifest::{Manifest, Role},
+};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{HasSelf, Linker},
+};
+
+/// Stack for the host's own calls on a guest's fiber, in bytes.
+const HOST_STACK_BYTES: usize = 1 << 20;
+/// Core instances, memories and tables for each instance, on average: shims need two or three, JavaScript and Python
+/// components many more, but few of those live at one time.
+const CORE_INSTANCES_EACH: u32 = 8;
+
+/// Makes the engine. Instances come from a pool; where the address space for one is not to be had, each is made
+/// by itself, which is slower.
+pub(crate) fn engine(settings: &HostConfig) -> wasmtime::Result<Engine> {
+    match Engine::new(&common(settings).allocation_strategy(pool(settings))) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!(%error, "No address space for a pool of plugin instances; each is made by itself.");
+            Engine::new(&common(settings))
+        }
+    }
+}
+
+fn common(settings: &HostConfig) -> Config {
+    let stack_bytes = usize::try_from(settings.stack_bytes).unwrap_or(usize::MAX / 4);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .wasm_component_model(true)
+        // Guests are one thread, 32 bits wide, and equal on every machine.
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .max_wasm_stack(stack_bytes)
+        .async_stack_size(stack_bytes + HOST_STACK_BYTES)
+        .memory_init_cow(true);
+    config
+}
+
+fn pool(settings: &HostConfig) -> InstanceAllocationStrategy {
+    let number = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    let instances = settings.instances_max;
+    let core = instances.saturating_mul(CORE_INSTANCES_EACH);
+    let core_each = u32::try_from(settings.largest(|limits| limits.core_instances)).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_core_instances(core.max(core_each))
+        .total_memories(instances.saturating_mul(2).max(core_each))
+        .total_tables(core.max(core_each))
+        .max_core_instances_per_component(core_each)
+        .max_memories_per_component(core_each)
+        .max_tables_per_component(core_each)
+        .max_tables_per_module(16)
+        .max_memories_per_module(4)
+        .max_memory_size(number(settings.largest(|limits| limits.memory_bytes)))
+        .table_elements(number(settings.largest(|limits| limits.table_elements)))
+        .linear_memory_keep_resident(128 << 10)
+        .table_keep_resident(16 << 10)
+        .async_stack_keep_resident(64 << 10);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
+/// What a plugin is linked to: its role's interfaces, and the capabilities that its manifest names. Nothing else is
+/// there, so nothing else can be called.
+pub(crate) fn linker(engine: &Engine, manifest: &Manifest) -> wasmtime::Result<Linker<GuestState>> {
+    type Own = HasSelf<GuestState>;
+    let mut linker = Linker::<GuestState>::new(engine);
+    types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    if manifest.role == Role::Detector {
+        return Ok(linker);
+    }
+    clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    telemetry::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    if manifest.role == Role::Agent {
+        return Ok(linker);
+    }
+    for request in &manifest.capabilities {
+        match request.capability.as_str() {
+            "config" => config::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "http" => http::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "notify" => notify::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "process" => process::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            // The manifest was checked against the same list; a capability without a line here is simply not linked.
+            _ => {}
+        }
+    }
+    Ok(linker)
+}

@@ -1,0 +1,472 @@
+//! The plugin host: from a file to a plugin that can be called.
+
+use crate::{
+    admission::{self, Refusal},
+    bindings::exports::salve::plugin::{act, consult, detect},
+    cache::{Cache, CacheError},
+    config::{HostConfig, Limits},
+    counters::{Counters, PluginCounters},
+    engine,
+    error::{GuestError, GuestErrorKind},
+    guest::{GuestState, PluginIdentity},
+    guest_log::{LogSink, TracingSink},
+    manifest::{Manifest, ManifestError, Role},
+    meter::Ticker,
+    pack,
+};
+use salve_model::text::escape;
+use std::{
+    collections::VecDeque,
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{runtime::Runtime, sync::Semaphore};
+use wasmtime::{
+    Engine,
+    component::{Component, InstancePre},
+};
+
+/// Why there is no plugin host.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// wasmtime refuses its settings.
+    #[error("cannot set up wasmtime: {message}")]
+    Engine {
+        /// wasmtime's words.
+        message: String,
+    },
+    /// No folder for compiled plugins.
+    #[error("cannot use the folder for compiled plugins")]
+    Cache(#[source] CacheError),
+    /// No threads.
+    #[error("cannot start the threads on which plugins run")]
+    Threads(#[source] io::Error),
+}
+
+/// Why a file did not become a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("cannot read plugin `{}`", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is too large to be read.
+    #[error("plugin `{}` is larger than {limit_bytes} bytes", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// `component_bytes_max`.
+        limit_bytes: u64,
+    },
+    /// What it says about itself is refused.
+    #[error("plugin `{}` has no valid manifest", path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: ManifestError,
+    },
+    /// It is not what its manifest says.
+    #[error("plugin `{}` is not admitted", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: Refusal,
+    },
+    /// It wants more than the operator gives.
+    #[error("plugin `{plugin}` asks for {limit} = {asked}, its limit is {allowed}")]
+    Limits {
+        /// Which plugin.
+        plugin: String,
+        /// Which limit.
+        limit: &'static str,
+        /// What it asks for.
+        asked: u64,
+        /// What it may have.
+        allowed: u64,
+    },
+    /// wasmtime cannot make native code of it.
+    #[error("cannot compile plugin `{}`: {message}", path.display())]
+    Compile {
+        /// Which file.
+        path: PathBuf,
+        /// wasmtime's words, escaped.
+        message: String,
+    },
+}
+
+impl LoadError {
+    /// What the author or operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Manifest { source, .. } => source.hint(),
+            Self::Refused { source, .. } => source.hint(),
+            Self::TooLarge { .. } => Some("Raise `component_bytes_max` of the plugin host.".into()),
+            Self::Limits { plugin, limit, asked, .. } => {
+                Some(format!("Allow it in the limits of plugin `{plugin}`: {limit} = {asked}"))
+            }
+            Self::Read { .. } | Self::Compile { .. } => None,
+        }
+    }
+}
+
+/// Runs plugins. Cheap to clone; all clones are one host.
+#[derive(Clone)]
+pub struct PluginHost(pub(crate) Arc<HostInner>);
+
+pub(crate) struct HostInner {
+    pub(crate) config: HostConfig,
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    pub(crate) logs: Arc<dyn LogSink>,
+    pub(crate) calls: Arc<Semaphore>,
+    cache: Cache,
+    /// Taken when the host is dropped.
+    runtime: Option<Runtime>,
+    pub(crate) guests: tokio::runtime::Handle,
+}
+
+impl Drop for HostInner {
+    fn drop(&mut self) {
+        // Not by waiting: this may be dropped on an async thread.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// How loading went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadStats {
+    /// Size of the file.
+    pub size_bytes: usize,
+    /// Native code came from the cache.
+    pub from_cache: bool,
+    /// From opening the file to a plugin that can be called.
+    pub elapsed: Duration,
+}
+
+/// A plugin that can be called.
+pub struct Plugin {
+    pub(crate) identity: Arc<PluginIdentity>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) exports: Exports,
+    path: PathBuf,
+    stats: LoadStats,
+    quarantine: Quarantine,
+}
+
+/// Where the role's functions are.
+pub(crate) enum Exports {
+    Detector(detect::GuestIndices),
+    Agent(consult::GuestIndices),
+    Action(act::GuestIndices),
+}
+
+/// Recent faults.
+struct Quarantine {
+    traps_max: u32,
+    window: Duration,
+    /// Not longer than `traps_max`.
+    faults: Mutex<VecDeque<(Instant, String)>>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name())
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PluginHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginHost").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// What it says about itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.identity.manifest
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.identity.manifest.name.0
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.identity.manifest.role
+    }
+
+    /// SHA-256 of its file, lower-case hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.identity.digest
+    }
+
+    /// Where it was loaded from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How loading went.
+    #[must_use]
+    pub fn stats(&self) -> LoadStats {
+        self.stats
+    }
+
+    /// What its guests may use up.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.identity.limits
+    }
+
+    /// What it did and cost so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.identity.counters.read()
+    }
+
+    /// Why it is not called any more: it trapped too often within the time that `quarantine_window_ms` gives.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<GuestErrorKind> {
+        let faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let traps = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+        // Full only if `traps_max` faults fell into one window; nothing removes them then.
+        let (_, latest) = faults.back()?;
+        (traps >= self.quarantine.traps_max)
+            .then(|| GuestErrorKind::Quarantined { traps, latest: latest.clone() })
+    }
+
+    /// Notes a fault of the plugin.
+    pub(crate) fn blame(&self, kind: &GuestErrorKind) {
+        if !kind.is_fault() {
+            return;
+        }
+        let now = Instant::now();
+        let mut faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let traps_max = usize::try_from(self.quarantine.traps_max).unwrap_or(usize::MAX);
+        if faults.len() >= traps_max {
+            return;
+        }
+        while faults.front().is_some_and(|(at, _)| now.duration_since(*at) > self.quarantine.window) {
+            faults.pop_front();
+        }
+        faults.push_back((now, kind.to_string()));
+        if faults.len() >= traps_max {
+            tracing::error!(plugin = %self.name(), traps = faults.len(), latest = %kind, "Plugin is in quarantine.");
+        }
+    }
+
+    /// Names the plugin and call of a failure.
+    pub(crate) fn error(&self, call: &'static str, kind: GuestErrorKind) -> GuestError {
+        GuestError { plugin: self.name().to_owned(), call, kind }
+    }
+
+    /// Refuses a call of a plugin in quarantine.
+    pub(crate) fn check_quarantine(&self, call: &'static str) -> Result<(), GuestError> {
+        match self.quarantine() {
+            None => Ok(()),
+            Some(kind) => {
+                self.identity.counters.failure(&kind);
+                Err(self.error(call, kind))
+            }
+        }
+    }
+
+    /// Checks parameters against the manifest's schema.
+    ///
+    /// # Errors
+    /// [`GuestErrorKind::Parameters`] names the first value that does not fit.
+    pub fn check_parameters(&self, json: &str) -> Result<(), GuestErrorKind> {
+        let wrong = |reason: String| GuestErrorKind::Parameters { reason: escape(&reason, 300) };
+        let limit_bytes = crate::manifest::BYTES_MAX;
+        if json.len() > limit_bytes {
+            return Err(wrong(format!("longer than {limit_bytes} bytes")));
+        }
+        let value = serde_json::from_str(json).map_err(|error| wrong(format!("not JSON: {error}")))?;
+        let validator = self.manifest().parameters_validator().map_err(|error| wrong(error.to_string()))?;
+        match validator.iter_errors(&value).next() {
+            None => Ok(()),
+            Some(error) => {
+                let place = error.instance_path().to_string();
+                let place = if place.is_empty() { "the whole".to_owned() } else { format!("`{place}`") };
+                Err(wrong(format!("{place}: {error}")))
+            }
+        }
+    }
+}
+
+impl PluginHost {
+    /// Starts a host; guests log to `tracing`, target `salve::plugin`.
+    ///
+    /// # Errors
+    /// [`PluginError`]: wasmtime, the cache folder or threads are not to be had.
+    pub fn new(config: HostConfig) -> Result<Self, PluginError> {
+        Self::with_logs(config, Arc::new(TracingSink))
+    }
+
+    /// Starts a host whose guests log to `logs`.
+    ///
+    /// # Errors
+    /// [`PluginError`]: wasmtime, the cache folder or threads are not to be had.
+    pub fn with_logs(config: HostConfig, logs: Arc<dyn LogSink>) -> Result<Self, PluginError> {
+        let engine =
+            engine::engine(&config).map_err(|error| PluginError::Engine { message: format!("{error:#}") })?;
+        let cache =
+            Cache::open(&config.cache_dir, config.cache_bytes_max, &engine).map_err(PluginError::Cache)?;
+        let ticker = Ticker::start(&engine).map_err(PluginError::Threads)?;
+        let niceness = config.guest_niceness;
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        if let Some(count) = config.guest_threads {
+            threads.worker_threads(count.max(1));
+        }
+        let runtime = threads
+            .thread_name("salve-guest")
+            .enable_all()
+            .on_thread_start(move || lower_thread_priority(niceness))
+            .build()
+            .map_err(PluginError::Threads)?;
+        let guests = runtime.handle().clone();
+        let calls = Arc::new(Semaphore::new(usize::try_from(config.calls_max.max(1)).unwrap_or(1)));
+        Ok(Self(Arc::new(HostInner {
+            config,
+            engine,
+            ticker,
+            logs,
+            calls,
+            cache,
+            runtime: Some(runtime),
+            guests,
+        })))
+    }
+
+    /// The settings it was started with.
+    #[must_use]
+    pub fn config(&self) -> &HostConfig {
+        &self.0.config
+    }
+
+    /// Threads on which guests run, for callers that drive detectors themselves.
+    #[must_use]
+    pub fn guest_threads(&self) -> &tokio::runtime::Handle {
+        &self.0.guests
+    }
+
+    /// Loads a component: reads it whole, checks its manifest and type, compiles it or takes what was compiled before.
+    /// Takes up to half a minute for a large component that is new; call it where waiting is allowed.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the step that failed; [`LoadError::hint`] says what to do.
+    pub fn load(&self, path: &Path) -> Result<Arc<Plugin>, LoadError> {
+        let began = Instant::now();
+        let bytes = read_bounded(path, self.0.config.component_bytes_max)?;
+        self.load_bytes_since(path, &bytes, began)
+    }
+
+    /// Loads a component that was read already; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`PluginHost::load`].
+    pub fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
+        self.load_bytes_since(path, bytes, Instant::now())
+    }
+
+    fn load_bytes_since(&self, path: &Path, bytes: &[u8], began: Instant) -> Result<Arc<Plugin>, LoadError> {
+        let refused = |source| LoadError::Refused { path: path.to_owned(), source };
+        let compile = |error: wasmtime::Error| LoadError::Compile {
+            path: path.to_owned(),
+            message: escape(&format!("{error:#}"), 500),
+        };
+        admission::check_kind(bytes).map_err(refused)?;
+        let manifest = Manifest::of_component(bytes)
+            .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
+        let limits =
+            self.0.config.limits_of(&manifest.name.0, manifest.role).lowered(&manifest.limits).map_err(
+                |(limit, asked, allowed)| LoadError::Limits {
+                    plugin: manifest.name.0.clone(),
+                    limit,
+                    asked,
+                    allowed,
+                },
+            )?;
+
+        let digest = pack::digest(bytes);
+        let engine = &self.0.engine;
+        let cached = self.0.cache.load(engine, &digest);
+        let from_cache = cached.is_some();
+        let component = match cached {
+            Some(component) => component,
+            None => {
+                admission::admit(bytes, &manifest).map_err(refused)?;
+                let component = Component::from_binary(engine, bytes).map_err(compile)?;
+                self.0.cache.store(&component, &digest);
+                component
+            }
+        };
+        let pre = engine::linker(engine, &manifest)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(compile)?;
+        let exports = match manifest.role {
+            Role::Detector => detect::GuestIndices::new(&pre).map(Exports::Detector),
+            Role::Agent => consult::GuestIndices::new(&pre).map(Exports::Agent),
+            Role::Action => act::GuestIndices::new(&pre).map(Exports::Action),
+        }
+        .map_err(compile)?;
+        let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
+        let counters = PluginCounters::default();
+        let config = &self.0.config;
+        Ok(Arc::new(Plugin {
+            identity: Arc::new(PluginIdentity { manifest, digest, limits, counters }),
+            pre,
+            exports,
+            path: path.to_owned(),
+            stats,
+            quarantine: Quarantine {
+                traps_max: config.quarantine_traps.max(1),
+                window: Duration::from_millis(config.quarantine_window_ms),
+                faults: Mutex::new(VecDeque::new()),
+            },
+        }))
+    }
+}
+
+/// Makes the calling thread nicer than the rest of the process. Failing to is harmless.
+fn lower_thread_priority(niceness: u8) {
+    if let Err(error) = rustix::process::nice(i32::from(niceness.min(19))) {
+        tracing::debug!(%error, "Guest threads keep the process's priority.");
+    }
+}
+
+/// Reads a regular file whole. What replaces it meanwhile is not seen; what grows is refused.
+fn read_bounded(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, LoadError> {
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
+    // A named pipe would make `open` wait for ever.
+    if !fs::metadata(path).map_err(read)?.is_file() {
+        return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    let file = fs::File::open(path).map_err(read)?;
+    let mut bytes = Vec::new();
+    file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit_bytes {
+        return Err(LoadError::TooLarge { path: path.to_owned(), limit_bytes });
+    }
+    Ok(bytes)
+}

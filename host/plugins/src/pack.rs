@@ -1,0 +1,144 @@
+//! Core module and `plugin.toml` in, component out; and what is inside one.
+//!
+//! ## What always holds
+//! - equal input gives equal bytes
+//! - what is packed would be admitted: the same checks run here
+
+use crate::{
+    admission::{self, Interfaces, Refusal},
+    contract,
+    manifest::{Manifest, ManifestError, SECTION},
+    section::{self, Kind},
+};
+use salve_model::text::escape;
+use sha2::{Digest, Sha256};
+use wit_component::{ComponentEncoder, StringEncoding};
+
+/// Why no component came out.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The manifest is refused.
+    #[error("cannot use the manifest")]
+    Manifest(#[source] ManifestError),
+    /// The module is none.
+    #[error("cannot pack: {problem}")]
+    Module {
+        /// What it is.
+        problem: &'static str,
+    },
+    /// The module does not fit its world.
+    #[error("cannot make a component of the module: {message}")]
+    Encode {
+        /// From the encoder, escaped.
+        message: String,
+    },
+    /// The component would be refused at load.
+    #[error("the component would not be admitted")]
+    Refused(#[source] Refusal),
+}
+
+impl PackError {
+    /// What the author can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Manifest(error) => error.hint(),
+            Self::Refused(refusal) => refusal.hint(),
+            Self::Encode { message } if message.contains("wasi_snapshot") => {
+                Some("Build for wasm32-unknown-unknown: there is no WASI in Salve.".into())
+            }
+            Self::Encode { message } if message.contains("salve:plugin/") => {
+                Some("Name the capabilities that the code uses in `plugin.toml`, and check `role`.".into())
+            }
+            Self::Module { .. } => {
+                Some("Give the .wasm file that the compiler wrote, before any packing.".into())
+            }
+            Self::Encode { .. } => None,
+        }
+    }
+}
+
+/// Makes a component of a core module that was built with bindings of the contract.
+///
+/// The world is the role's base and the capabilities that the manifest names, whatever world the module's own
+/// bindings were made from; what the module does not use is not imported.
+///
+/// # Errors
+/// [`PackError`]: the manifest, the module, or both together make no plugin.
+pub fn pack(core_module: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackError> {
+    let manifest = Manifest::from_toml(manifest_toml).map_err(PackError::Manifest)?;
+    let problem = match section::kind(core_module) {
+        Kind::CoreModule => None,
+        Kind::Component => Some("this is a component already"),
+        Kind::Other => Some("this is not a WebAssembly module"),
+    };
+    if let Some(problem) = problem {
+        return Err(PackError::Module { problem });
+    }
+    let mut module = section::without_custom(core_module, |name| name.starts_with("component-type"))
+        .map_err(|_| PackError::Module { problem: "the file is cut off" })?;
+
+    let encode = |message: String| PackError::Encode { message: escape(&message, 600) };
+    let (resolve, world) = contract::own_world(&manifest).map_err(encode)?;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .map_err(|error| encode(format!("{error:#}")))?;
+    let mut component = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| encode(format!("{error:#}")))?;
+
+    let json = manifest.to_section().map_err(PackError::Manifest)?;
+    section::append_custom(&mut component, SECTION, &json);
+    admission::admit(&component, &manifest).map_err(PackError::Refused)?;
+    Ok(component)
+}
+
+/// What is inside a component, for people.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Its manifest, or why it has none.
+    pub manifest: Result<Manifest, ManifestError>,
+    /// What it imports and exports.
+    pub interfaces: Interfaces,
+    /// Whether it would be admitted.
+    pub refusal: Option<Refusal>,
+    /// SHA-256 of the file, lower-case hex.
+    pub digest: String,
+    /// Size of the file.
+    pub size_bytes: usize,
+    /// Size of its manifest section.
+    pub manifest_bytes: usize,
+}
+
+/// Looks into a component without running or compiling it.
+///
+/// # Errors
+/// [`Refusal`] if this is no component at all; other objections stand in the [`Inspection`].
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
+    let interfaces = admission::interfaces(bytes)?;
+    let manifest = Manifest::of_component(bytes);
+    let refusal = manifest.as_ref().ok().and_then(|manifest| admission::admit(bytes, manifest).err());
+    let manifest_bytes = section::sections(bytes)
+        .flatten()
+        .find_map(|part| part.custom().filter(|(name, _)| *name == SECTION).map(|(_, data)| data.len()))
+        .unwrap_or_default();
+    Ok(Inspection {
+        manifest,
+        interfaces,
+        refusal,
+        digest: digest(bytes),
+        size_bytes: bytes.len(),
+        manifest_bytes,
+    })
+}
+
+/// SHA-256, lower-case hex.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
