@@ -81,7 +81,7 @@ fn nameless_services_have_no_neighbours() {
 fn flapping() {
     for (pause_ms, incidents) in [(5_000, 1), (5_001, 2)] {
         let mut world = World::new();
-        world.to_verifying().points("checkout", "errors", false, 3);
+        world.reach_verifying().points("checkout", "errors", false, 3);
         assert_eq!(world.outcome(), Some(Outcome::Healed));
         world.pass(pause_ms).symptom("checkout", "errors");
         assert_eq!(phases(&world).len(), incidents, "after {pause_ms} ms");

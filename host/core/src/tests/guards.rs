@@ -48,7 +48,7 @@ fn mode_and_verdict() {
         (Mode::Act, Verdict::Never, "escalated", "escalate"),
     ] {
         let mut world = World::with(Settings { mode, ..settings() });
-        world.to_deciding().decided(vec![proposal(verdict, "config", "checkout")]);
+        world.reach_deciding().decided(vec![proposal(verdict, "config", "checkout")]);
         if world.phase() == "planning" {
             world.planned(plan("config", "checkout"));
         }
@@ -65,7 +65,7 @@ fn mode_and_verdict() {
 #[test]
 fn a_dry_run_is_only_recorded() {
     let mut world = World::with(Settings { mode: Mode::Shadow, ..settings() });
-    world.to_executing().executed(done()).points("checkout", "errors", false, 3);
+    world.reach_executing().executed(done()).points("checkout", "errors", false, 3);
     let detail = world.core.incident(&world.id()).unwrap();
     assert_eq!(detail.outcome, Some(salve_model::incident::Outcome::Recovered));
     assert!(detail.view.attempts.is_empty());
@@ -76,7 +76,7 @@ fn a_dry_run_is_only_recorded() {
 #[test]
 fn one_remedy_on_an_object_at_a_time() {
     let mut world = World::new();
-    world.to_executing();
+    world.reach_executing();
     let first = world.id();
     second_incident(&mut world, touching("config", "mail", &["unit/checkout"]));
     assert_eq!(held(&world), Some(Guard::Lock));
@@ -112,7 +112,7 @@ fn one_remedy_on_an_object_at_a_time() {
 #[test]
 fn an_uncertain_write_keeps_its_lock() {
     let mut world = World::new();
-    world.to_executing().executed(uncertain());
+    world.reach_executing().executed(uncertain());
     second_incident(&mut world, touching("config", "mail", &["unit/checkout"]));
     assert_eq!(held(&world), Some(Guard::Lock));
     world.pass(40_001);
@@ -125,7 +125,7 @@ fn an_uncertain_write_keeps_its_lock() {
 fn cooldown_counts_by_object() {
     for (object, expected) in [("unit/checkout", Some(Guard::Cooldown)), ("unit/mail", None)] {
         let mut world = World::with(Settings { cooldown_ms: 30_000, ..settings() });
-        world.to_verifying().points("checkout", "errors", false, 3);
+        world.reach_verifying().points("checkout", "errors", false, 3);
         assert_eq!(world.phase(), "closed");
         second_incident(&mut world, touching("config", "mail", &[object]));
         assert_eq!(held(&world), expected, "{object}");
@@ -147,7 +147,7 @@ fn cooldown_counts_by_object() {
 #[test]
 fn a_run_without_writes_needs_no_cooldown() {
     let mut world = World::with(Settings { cooldown_ms: 30_000, ..settings() });
-    world.to_executing().executed(failed(vec![])).decided(vec![proposal(
+    world.reach_executing().executed(failed(vec![])).decided(vec![proposal(
         Verdict::Act,
         "restart",
         "checkout",
@@ -160,7 +160,7 @@ fn a_run_without_writes_needs_no_cooldown() {
 #[test]
 fn rate() {
     let mut world = World::with(Settings { rate_max: 1, guard_within_ms: 100_000, ..settings() });
-    world.to_undoing();
+    world.reach_undoing();
     assert_eq!(world.phase(), "undoing");
     world.undone(done()).decided(vec![proposal(Verdict::Act, "restart", "checkout")]);
     world.planned(plan("restart", "checkout"));
@@ -176,7 +176,7 @@ fn rate() {
 #[test]
 fn blast_radius() {
     let mut world = World::with(Settings { blast_radius_objects_max: 2, ..settings() });
-    world.to_planning().planned(touching("config", "checkout", &["a", "b", "c"]));
+    world.reach_planning().planned(touching("config", "checkout", &["a", "b", "c"]));
     assert!(matches!(world.effects.last(), Some(Effect::Plan { action, .. }) if action == "restart"));
     world.planned(touching("restart", "checkout", &["a", "b", "a"]));
     assert_eq!(world.phase(), "executing");
@@ -205,7 +205,7 @@ fn blast_radius_as_a_share() {
 #[test]
 fn an_approved_plan_stays_as_it_is() {
     let mut world = World::with(Settings { mode: Mode::Approve, rate_max: 0, ..settings() });
-    world.to_executing().approved(true);
+    world.reach_executing().approved(true);
     assert_eq!(held(&world), Some(Guard::Rate));
     world.set(|settings| settings.rate_max = 1);
     assert_eq!(names(&world.effects), "watch 1+1, execute");
@@ -218,7 +218,7 @@ fn an_approved_plan_stays_as_it_is() {
 #[test]
 fn while_paused_nothing_starts() {
     let mut world = World::new();
-    world.to_executing().pause().executed(done());
+    world.reach_executing().pause().executed(done());
     assert_eq!(world.phase(), "verifying");
     world.points("checkout", "errors", true, 12).pass(60_000);
     assert_eq!(world.phase(), "undo due");
@@ -234,7 +234,10 @@ fn while_paused_nothing_starts() {
 #[test]
 fn a_lowered_mode_forbids_taking_back() {
     let mut world = World::new();
-    world.to_verifying().set(|settings| settings.mode = Mode::Observe).points("checkout", "errors", true, 10);
+    world
+        .reach_verifying()
+        .set(|settings| settings.mode = Mode::Observe)
+        .points("checkout", "errors", true, 10);
     assert_eq!(
         (world.phase().as_str(), names(&world.effects).as_str()),
         ("escalated", "watch 1+0, escalate")

@@ -23,28 +23,30 @@ fn states() -> Vec<(&'static str, World)> {
         world
     };
     vec![
-        ("settling", build(World::to_settling)),
-        ("diagnosing", build(World::to_diagnosing)),
-        ("deciding", build(World::to_deciding)),
+        ("settling", build(World::reach_settling)),
+        ("diagnosing", build(World::reach_diagnosing)),
+        ("deciding", build(World::reach_deciding)),
         (
             "waiting",
-            build(|world| world.to_deciding().decided(vec![proposal(Verdict::Wait, "config", "checkout")])),
+            build(|world| {
+                world.reach_deciding().decided(vec![proposal(Verdict::Wait, "config", "checkout")])
+            }),
         ),
-        ("planning", build(World::to_planning)),
-        ("held", build(|world| world.set(|settings| settings.rate_max = 0).to_executing())),
-        ("awaiting approval", in_mode(Mode::Approve, World::to_executing)),
-        ("executing", build(World::to_executing)),
-        ("dry run", in_mode(Mode::Shadow, World::to_executing)),
-        ("reconciling", build(|world| world.to_executing().pass(12_001))),
-        ("verifying", build(World::to_verifying)),
-        ("undo due", build(|world| world.to_verifying().pause().points("checkout", "errors", true, 10))),
-        ("undoing", build(World::to_undoing)),
-        ("reconciling undo", build(|world| world.to_undoing().pass(12_001))),
-        ("recorded", in_mode(Mode::Observe, World::to_planning)),
-        ("escalated", build(|world| world.to_deciding().decided(vec![]))),
-        ("escalated, uncertain", build(|world| world.to_executing().executed(uncertain()))),
-        ("suspended", build(|world| world.to_planning().pause())),
-        ("closed", build(|world| world.to_verifying().points("checkout", "errors", false, 4).pass(6_000))),
+        ("planning", build(World::reach_planning)),
+        ("held", build(|world| world.set(|settings| settings.rate_max = 0).reach_executing())),
+        ("awaiting approval", in_mode(Mode::Approve, World::reach_executing)),
+        ("executing", build(World::reach_executing)),
+        ("dry run", in_mode(Mode::Shadow, World::reach_executing)),
+        ("reconciling", build(|world| world.reach_executing().pass(12_001))),
+        ("verifying", build(World::reach_verifying)),
+        ("undo due", build(|world| world.reach_verifying().pause().points("checkout", "errors", true, 10))),
+        ("undoing", build(World::reach_undoing)),
+        ("reconciling undo", build(|world| world.reach_undoing().pass(12_001))),
+        ("recorded", in_mode(Mode::Observe, World::reach_planning)),
+        ("escalated", build(|world| world.reach_deciding().decided(vec![]))),
+        ("escalated, uncertain", build(|world| world.reach_executing().executed(uncertain()))),
+        ("suspended", build(|world| world.reach_planning().pause())),
+        ("closed", build(|world| world.reach_verifying().points("checkout", "errors", false, 4).pass(6_000))),
     ]
 }
 
@@ -217,7 +219,7 @@ fn every_state_takes_every_input() {
 fn a_heal_from_end_to_end() {
     let mut world = World::new();
     let effects = |world: &World| names(&world.effects);
-    world.to_settling();
+    world.reach_settling();
     assert_eq!(effects(&world), "watch 1+0");
     world.pass(799);
     assert_eq!(effects(&world), "");
@@ -257,7 +259,7 @@ fn a_heal_from_end_to_end() {
 #[test]
 fn the_next_remedy_after_one_that_did_not_help() {
     let mut world = World::new();
-    world.to_undoing();
+    world.reach_undoing();
     assert_eq!(world.phase(), "undoing");
     assert!(matches!(world.effects.last(), Some(Effect::Undo { receipts, .. }) if receipts.len() == 1));
     world.undone(done());
@@ -277,7 +279,7 @@ fn the_next_remedy_after_one_that_did_not_help() {
 #[test]
 fn people_are_called_when_remedies_run_out() {
     let mut world = World::with(Settings { attempts_max: 1, ..settings() });
-    world.to_undoing().undone(done());
+    world.reach_undoing().undone(done());
     assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("escalated", "escalate"));
     world.points("checkout", "errors", true, 5).pass(100_000);
     assert_eq!(world.phase(), "escalated");
@@ -339,7 +341,7 @@ fn a_plan_must_fit_its_proposal() {
     no_number.expectations[0].upper = Some(f64::NAN);
     for flawed in [other_action, other_target, no_steps, no_number] {
         let mut world = World::new();
-        world.to_planning().planned(flawed);
+        world.reach_planning().planned(flawed);
         assert!(matches!(world.effects.last(), Some(Effect::Plan { action, .. }) if action == "restart"));
     }
 }
@@ -350,7 +352,7 @@ fn a_plan_must_fit_its_proposal() {
 fn a_raised_mode_takes_recorded_incidents_up() {
     for (mode, higher) in [(Mode::Observe, Mode::Act), (Mode::Shadow, Mode::Approve)] {
         let mut world = World::with(Settings { mode, ..settings() });
-        world.to_executing().executed(done());
+        world.reach_executing().executed(done());
         assert_eq!(world.phase(), "recorded");
         world.set(|settings| settings.mode = higher);
         assert_eq!(names(&world.effects), "diagnose");

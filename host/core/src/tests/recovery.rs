@@ -14,17 +14,17 @@ use salve_model::{
 fn what_is_asked_after_a_crash() {
     type Way = fn(&mut World) -> &mut World;
     let rows: [(Mode, Way, &str, &str); 11] = [
-        (Mode::Act, World::to_settling, "settling", "watch 1+0"),
-        (Mode::Act, World::to_diagnosing, "diagnosing", "watch 1+0, diagnose"),
-        (Mode::Act, World::to_deciding, "deciding", "watch 1+0, decide"),
-        (Mode::Act, World::to_planning, "planning", "watch 1+0, plan"),
-        (Mode::Approve, World::to_executing, "awaiting approval", "watch 1+0, ask approval"),
-        (Mode::Shadow, World::to_executing, "diagnosing", "watch 1+0, diagnose"),
-        (Mode::Act, World::to_executing, "reconciling", "watch 1+1, reconcile"),
-        (Mode::Act, |world| world.to_executing().crash(), "reconciling", "watch 1+1, reconcile"),
-        (Mode::Act, World::to_verifying, "verifying", "watch 1+1"),
-        (Mode::Act, World::to_undoing, "reconciling", "watch 1+0, reconcile"),
-        (Mode::Act, |world| world.to_deciding().decided(vec![]), "escalated", "watch 1+0"),
+        (Mode::Act, World::reach_settling, "settling", "watch 1+0"),
+        (Mode::Act, World::reach_diagnosing, "diagnosing", "watch 1+0, diagnose"),
+        (Mode::Act, World::reach_deciding, "deciding", "watch 1+0, decide"),
+        (Mode::Act, World::reach_planning, "planning", "watch 1+0, plan"),
+        (Mode::Approve, World::reach_executing, "awaiting approval", "watch 1+0, ask approval"),
+        (Mode::Shadow, World::reach_executing, "diagnosing", "watch 1+0, diagnose"),
+        (Mode::Act, World::reach_executing, "reconciling", "watch 1+1, reconcile"),
+        (Mode::Act, |world| world.reach_executing().crash(), "reconciling", "watch 1+1, reconcile"),
+        (Mode::Act, World::reach_verifying, "verifying", "watch 1+1"),
+        (Mode::Act, World::reach_undoing, "reconciling", "watch 1+0, reconcile"),
+        (Mode::Act, |world| world.reach_deciding().decided(vec![]), "escalated", "watch 1+0"),
     ];
     for (mode, way, phase, effects) in rows {
         let mut world = World::with(Settings { mode, ..settings() });
@@ -49,7 +49,7 @@ fn what_is_asked_after_a_crash() {
 #[test]
 fn answers_from_before_the_crash_are_ignored() {
     let mut world = World::new();
-    world.to_diagnosing();
+    world.reach_diagnosing();
     let (incident, request) = (world.id(), world.request(&world.id()));
     world.crash();
     let before = world.core.clone();
@@ -65,7 +65,7 @@ fn answers_from_before_the_crash_are_ignored() {
 #[test]
 fn a_run_that_was_cut_off() {
     let mut world = World::new();
-    world.to_executing().crash().reconciled(failed(vec![]));
+    world.reach_executing().crash().reconciled(failed(vec![]));
     assert_eq!(names(&world.effects), "watch 1+0, diagnose");
     world.diagnosed().decided(vec![proposal(Verdict::Act, "config", "checkout")]);
     world.planned(plan("config", "checkout")).executed(done()).points("checkout", "errors", false, 3);
@@ -73,11 +73,15 @@ fn a_run_that_was_cut_off() {
     assert_eq!(world.core.incident(&world.id()).unwrap().view.attempts.len(), 1);
 
     let mut world = World::new();
-    world.to_executing().crash().reconciled(failed(vec![receipt(0)])).points("checkout", "errors", false, 3);
+    world
+        .reach_executing()
+        .crash()
+        .reconciled(failed(vec![receipt(0)]))
+        .points("checkout", "errors", false, 3);
     assert_eq!(world.outcome(), Some(Outcome::Healed));
 
     let mut world = World::new();
-    world.to_executing().crash().reconciled(uncertain());
+    world.reach_executing().crash().reconciled(uncertain());
     assert_eq!(world.phase(), "escalated");
 }
 
@@ -88,7 +92,7 @@ fn a_run_that_was_cut_off_half_way_is_taken_back() {
     let mut world = World::new();
     let mut two_steps = plan("config", "checkout");
     two_steps.steps.push(two_steps.steps[0].clone());
-    world.to_planning().planned(two_steps).crash().reconciled(failed(vec![receipt(0)]));
+    world.reach_planning().planned(two_steps).crash().reconciled(failed(vec![receipt(0)]));
     assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("undoing", "watch 1+0, undo"));
 }
 
@@ -97,10 +101,10 @@ fn a_run_that_was_cut_off_half_way_is_taken_back() {
 #[test]
 fn an_undo_that_was_cut_off() {
     let mut world = World::new();
-    world.to_undoing().crash().reconciled(failed(vec![receipt(0)]));
+    world.reach_undoing().crash().reconciled(failed(vec![receipt(0)]));
     assert_eq!(names(&world.effects), "decide");
     let mut world = World::new();
-    world.to_undoing();
+    world.reach_undoing();
     for _ in 0..2 {
         world.crash().reconciled(failed(vec![]));
         assert_eq!(world.phase(), "undoing");
@@ -114,7 +118,7 @@ fn an_undo_that_was_cut_off() {
 #[test]
 fn down_time_does_not_count_against_a_remedy() {
     let mut world = World::new();
-    world.to_verifying().points("checkout", "errors", true, 2).points("checkout", "errors", false, 2);
+    world.reach_verifying().points("checkout", "errors", true, 2).points("checkout", "errors", false, 2);
     world.now = world.now.plus_ms(100_000);
     world.crash();
     assert_eq!(world.phase(), "verifying");
@@ -129,7 +133,7 @@ fn down_time_does_not_count_against_a_remedy() {
 #[test]
 fn a_pause_survives() {
     let mut world = World::new();
-    world.to_planning().pause().crash();
+    world.reach_planning().pause().crash();
     assert!(world.core.paused().is_some());
     assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("suspended", "watch 1+0"));
 }
@@ -138,7 +142,7 @@ fn a_pause_survives() {
 #[test]
 fn the_state_reads_back() {
     let mut world = World::new();
-    world.to_undoing();
+    world.reach_undoing();
     let bytes = serde_json::to_vec(&world.core).unwrap();
     assert_eq!(serde_json::from_slice::<crate::Core>(&bytes).unwrap(), world.core);
 }

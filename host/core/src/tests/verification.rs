@@ -12,7 +12,7 @@ use salve_model::{
 /// A world that verifies this plan.
 fn verifying(settings: Settings, plan: Plan) -> World {
     let mut world = World::with(settings);
-    world.to_deciding().decided(vec![proposal(Verdict::Act, &plan.action.0, "checkout")]);
+    world.reach_deciding().decided(vec![proposal(Verdict::Act, &plan.action.0, "checkout")]);
     world.planned(plan).executed(done());
     world
 }
@@ -83,7 +83,7 @@ fn a_break_starts_the_hold_anew() {
 #[test]
 fn only_new_points_after_the_run_count() {
     let mut world = World::new();
-    world.to_executing().points("checkout", "errors", false, 3).executed(done());
+    world.reach_executing().points("checkout", "errors", false, 3).executed(done());
     assert_eq!(world.phase(), "verifying");
     let measured = |time, abnormal| {
         let point = Measurement { series: series("checkout", "errors").key, time, value: 0.0, abnormal };
@@ -247,7 +247,7 @@ fn runs_that_did_not_end_well() {
         ("config", salve_model::plan::RunResult { receipts: vec![], ..done() }, "deciding"),
     ] {
         let mut world = World::new();
-        world.to_deciding().decided(vec![proposal(Verdict::Act, action, "checkout")]);
+        world.reach_deciding().decided(vec![proposal(Verdict::Act, action, "checkout")]);
         world.planned(plan(action, "checkout")).executed(result.clone());
         assert_eq!(world.phase(), phase, "{action} {result:?}");
     }
@@ -259,7 +259,7 @@ fn runs_that_did_not_end_well() {
 fn an_undo_that_fails_names_what_remains() {
     for result in [failed(vec![]), salve_model::plan::RunResult { receipts: vec![], ..done() }] {
         let mut world = World::new();
-        world.to_undoing().undone(result);
+        world.reach_undoing().undone(result);
         let Some(Effect::Escalate { reason, .. }) = world.effects.last() else {
             panic!("{:?}", world.effects)
         };

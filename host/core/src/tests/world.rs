@@ -380,34 +380,34 @@ impl World {
 
     // The ways through the life cycle, each on from the one before.
 
-    pub(super) fn to_settling(&mut self) -> &mut Self {
+    pub(super) fn reach_settling(&mut self) -> &mut Self {
         self.symptom("checkout", "errors")
     }
 
-    pub(super) fn to_diagnosing(&mut self) -> &mut Self {
-        self.to_settling().pass(800)
+    pub(super) fn reach_diagnosing(&mut self) -> &mut Self {
+        self.reach_settling().pass(800)
     }
 
-    pub(super) fn to_deciding(&mut self) -> &mut Self {
-        self.to_diagnosing().diagnosed()
+    pub(super) fn reach_deciding(&mut self) -> &mut Self {
+        self.reach_diagnosing().diagnosed()
     }
 
-    pub(super) fn to_planning(&mut self) -> &mut Self {
+    pub(super) fn reach_planning(&mut self) -> &mut Self {
         let first = proposal(Verdict::Act, "config", "checkout");
         let second = proposal(Verdict::Act, "restart", "checkout");
-        self.to_deciding().decided(vec![first, second])
+        self.reach_deciding().decided(vec![first, second])
     }
 
-    pub(super) fn to_executing(&mut self) -> &mut Self {
-        self.to_planning().planned(plan("config", "checkout"))
+    pub(super) fn reach_executing(&mut self) -> &mut Self {
+        self.reach_planning().planned(plan("config", "checkout"))
     }
 
-    pub(super) fn to_verifying(&mut self) -> &mut Self {
-        self.to_executing().executed(done())
+    pub(super) fn reach_verifying(&mut self) -> &mut Self {
+        self.reach_executing().executed(done())
     }
 
-    pub(super) fn to_undoing(&mut self) -> &mut Self {
-        self.to_verifying().points("checkout", "errors", true, 10)
+    pub(super) fn reach_undoing(&mut self) -> &mut Self {
+        self.reach_verifying().points("checkout", "errors", true, 10)
     }
 
     /// Stops the daemon here and starts it again: folds what was recorded, through bytes, and recovers.
