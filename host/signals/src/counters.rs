@@ -1,92 +1,110 @@
 //! What the engine took in, and what it turned away or dropped: nothing is lost without being counted here.
 
-/// Running totals since the engine was made, and sizes as they are now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SignalsCounters {
+use std::collections::BTreeMap;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Running totals since the engine was made, and sizes as they are now.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct SignalsCounters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl SignalsCounters {
+            /// All of them by name.
+            #[must_use]
+            pub fn to_map(&self) -> BTreeMap<String, u64> {
+                [$((stringify!($name), self.$name)),*].map(|(name, value)| (name.to_owned(), value)).into()
+            }
+        }
+    };
+}
+
+counters! {
     /// Metric points taken in.
-    pub points: u64,
+    points,
     /// Spans taken in.
-    pub spans: u64,
+    spans,
     /// Log records taken in.
-    pub log_records: u64,
+    log_records,
     /// Points of series made: from metrics, spans and logs.
-    pub series_points: u64,
+    series_points,
     /// Series now.
-    pub series: u64,
+    series,
     /// Resources now.
-    pub resources: u64,
+    resources,
     /// Services now.
-    pub services: u64,
+    services,
     /// Edges now.
-    pub edges: u64,
+    edges,
     /// Spans that wait for their other half, now.
-    pub spans_in_flight: u64,
+    spans_in_flight,
 
     /// Rejected: NaN, an infinity or counts that contradict each other.
-    pub rejected_not_finite: u64,
+    rejected_not_finite,
     /// Rejected: too far ahead of the receive time.
-    pub rejected_future: u64,
+    rejected_future,
     /// Rejected: `series_max` was reached.
-    pub rejected_series_limit: u64,
+    rejected_series_limit,
     /// Rejected: `series_per_metric_max` was reached.
-    pub rejected_metric_limit: u64,
+    rejected_metric_limit,
     /// Rejected: `resources_max` was reached.
-    pub rejected_resource_limit: u64,
+    rejected_resource_limit,
     /// Rejected: a metric without a name.
-    pub rejected_unnamed: u64,
+    rejected_unnamed,
     /// Rejected: a span that ends before it starts, or does not say when.
-    pub rejected_span_times: u64,
+    rejected_span_times,
 
     /// Points with the flag "no recorded value", or without one.
-    pub points_without_value: u64,
+    points_without_value,
     /// Points and records without a time: the receive time stands for it.
-    pub times_missing: u64,
+    times_missing,
     /// Points older than the newest of their series: in history at most, not scored.
-    pub points_out_of_order: u64,
+    points_out_of_order,
     /// Points at a time that their series has already.
-    pub points_duplicate: u64,
+    points_duplicate,
     /// Points that are not finite once they were turned into a rate or a quantile.
-    pub points_overflowed: u64,
+    points_overflowed,
     /// Counters and histograms that began anew.
-    pub resets: u64,
+    resets,
     /// Histogram points with more than `histogram_buckets_max` buckets, from which only rate and mean were derived.
-    pub histograms_too_wide: u64,
+    histograms_too_wide,
     /// Series and resources with more than `attribute_bytes_max` bytes of attributes.
-    pub attributes_cut: u64,
+    attributes_cut,
 
     /// Spans whose bucket was closed: in the sums of `services` and `edges`, not in series.
-    pub spans_late: u64,
+    spans_late,
     /// Spans older than all buckets that are kept.
-    pub spans_too_old: u64,
+    spans_too_old,
     /// Log records whose bucket was closed.
-    pub log_records_late: u64,
+    log_records_late,
     /// Spans and log records of resources without `service.name`: taken in, nothing derived.
-    pub without_service: u64,
+    without_service,
     /// Spans and log records of services beyond `services_max`: taken in, nothing derived.
-    pub services_over_limit: u64,
+    services_over_limit,
     /// Spans of operations beyond `operations_per_service_max`: counted for the service alone.
-    pub operations_over_limit: u64,
+    operations_over_limit,
     /// Calls on edges beyond `edges_max`.
-    pub edges_over_limit: u64,
+    edges_over_limit,
     /// Client spans whose server span was found.
-    pub edges_matched: u64,
+    edges_matched,
     /// Client spans without one, attributed by `peer.service` or by what their address stood for before.
-    pub edges_by_name: u64,
+    edges_by_name,
     /// Client spans with neither.
-    pub edges_unknown: u64,
+    edges_unknown,
     /// Spans that gave up waiting for their other half because `spans_in_flight_max` was reached.
-    pub spans_evicted: u64,
+    spans_evicted,
 
     /// Points dropped because nobody fetched the batches of a detector.
-    pub pending_dropped: u64,
+    pending_dropped,
     /// Series that a detector does not see because its shard is full.
-    pub series_unscored: u64,
+    series_unscored,
     /// Points under watch that nobody fetched.
-    pub watched_dropped: u64,
+    watched_dropped,
     /// Series, resources, services and edges forgotten because they were silent.
-    pub expired: u64,
+    expired,
     /// Changes that were forgotten because newer ones came.
-    pub changes_dropped: u64,
+    changes_dropped,
 }
 
 /// Why a point, span or record was turned away.

@@ -22,7 +22,7 @@ use salve_model::{
     time::{EventTime, Now},
 };
 use salve_otlp::{DecodeError, walk_logs, walk_metrics, walk_traces};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Time between two searches for what is silent: often enough for any idle time that makes sense.
 const SWEEP_MS: u64 = 10_000;
@@ -205,7 +205,7 @@ impl Signals {
     }
 
     /// Ends a binding; its id is not used again.
-    pub fn unbind(&mut self, binding: BindingId) {
+    pub fn unbind_detector(&mut self, binding: BindingId) {
         self.store.bindings.unbind(binding, &mut self.store.table);
     }
 
@@ -271,23 +271,18 @@ impl Signals {
         self.store.watches.take()
     }
 
+    /// Remembers a change that concerns the tenant `default`.
+    pub fn record_change(&mut self, change: Change) {
+        self.record_change_of(&Tenant::default(), change);
+    }
+
     /// Remembers a change.
-    pub fn record_change(&mut self, tenant: &Tenant, change: Change) {
+    pub fn record_change_of(&mut self, tenant: &Tenant, change: Change) {
         self.changes.push_back((tenant.clone(), change));
         while self.changes.len() > self.store.config.changes_max as usize {
             self.changes.pop_front();
             self.store.counters.changes_dropped += 1;
         }
-    }
-
-    /// Callers and callees as far as they are known, each pair once, by name.
-    #[must_use]
-    pub fn topology(&self, tenant: &Tenant) -> Vec<(String, String)> {
-        let edges = self.edges.iter().filter_map(|((caller, callee), _)| {
-            let caller = self.services.get(*caller).filter(|caller| caller.origin.tenant == *tenant)?;
-            Some((caller.origin.service.to_string(), callee.to_string()))
-        });
-        edges.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Rises whenever [`Signals::topology`] may have changed.

@@ -7,6 +7,7 @@ use salve_model::{
     telemetry::Change,
     time::Now,
 };
+use std::collections::BTreeSet;
 
 /// Most services of one answer.
 const SERVICES_MAX: usize = 1_000;
@@ -30,39 +31,49 @@ pub struct ResourceSeen {
     pub last_seen: Now,
 }
 
+/// Questions about one tenant's telemetry: see [`Signals::of`].
+///
 /// Windows are Unix nanoseconds, the end not included. Rates, ratios and means are true sums over the closed buckets that
 /// begin in the window; the window is cut to where there are buckets, so a service that is new has not been idle before.
-impl Signals {
+#[derive(Debug, Clone, Copy)]
+pub struct TenantView<'a> {
+    signals: &'a Signals,
+    tenant: &'a Tenant,
+}
+
+impl TenantView<'_> {
     /// Services that served requests in the window, or were heard of since it began: at most 1,000, by name.
     #[must_use]
-    pub fn services(&self, tenant: &Tenant, from: u64, to: u64) -> Vec<ServiceStats> {
+    pub fn services(&self, from: u64, to: u64) -> Vec<ServiceStats> {
         let (from_ms, to_ms) = (from / NS, to.div_ceil(NS));
         let seen =
-            self.services.iter().filter(|service| service.origin.tenant == *tenant).filter_map(|service| {
-                let (sum, seconds) = service
-                    .served
-                    .as_ref()
-                    .map_or_else(Default::default, |served| served.sum(from_ms, to_ms, self.buckets));
-                let is_seen = sum.count > 0 || service.heard_ms >= from_ms;
-                is_seen.then(|| ServiceStats {
-                    service: service.origin.service.to_string(),
-                    requests_per_second: per_second(sum.count, seconds),
-                    error_ratio: sum.error_ratio(),
-                    duration_mean_ms: sum.mean_ms(),
-                    duration_p95_ms: sum.sketch.quantile(0.95).unwrap_or(0.0),
-                    last_seen: service.heard_ms.saturating_mul(NS),
-                })
-            });
+            self.signals.services.iter().filter(|service| service.origin.tenant == *self.tenant).filter_map(
+                |service| {
+                    let (sum, seconds) = service.served.as_ref().map_or_else(Default::default, |served| {
+                        served.sum(from_ms, to_ms, self.signals.buckets)
+                    });
+                    let is_seen = sum.count > 0 || service.heard_ms >= from_ms;
+                    is_seen.then(|| ServiceStats {
+                        service: service.origin.service.to_string(),
+                        requests_per_second: per_second(sum.count, seconds),
+                        error_ratio: sum.error_ratio(),
+                        duration_mean_ms: sum.mean_ms(),
+                        duration_p95_ms: sum.sketch.quantile(0.95).unwrap_or(0.0),
+                        last_seen: service.heard_ms.saturating_mul(NS),
+                    })
+                },
+            );
         seen.take(SERVICES_MAX).collect()
     }
 
     /// Edges with calls in the window: at most 5,000, by caller and callee.
     #[must_use]
-    pub fn edges(&self, tenant: &Tenant, from: u64, to: u64) -> Vec<EdgeStats> {
+    pub fn edges(&self, from: u64, to: u64) -> Vec<EdgeStats> {
         let (from_ms, to_ms) = (from / NS, to.div_ceil(NS));
-        let seen = self.edges.iter().filter_map(|((caller, callee), edge)| {
-            let caller = self.services.get(*caller).filter(|caller| caller.origin.tenant == *tenant)?;
-            let (sum, seconds) = edge.sum(from_ms, to_ms, self.buckets);
+        let seen = self.signals.edges.iter().filter_map(|((caller, callee), edge)| {
+            let caller =
+                self.signals.services.get(*caller).filter(|caller| caller.origin.tenant == *self.tenant)?;
+            let (sum, seconds) = edge.sum(from_ms, to_ms, self.signals.buckets);
             (sum.count > 0).then(|| EdgeStats {
                 caller: caller.origin.service.to_string(),
                 callee: callee.to_string(),
@@ -77,13 +88,31 @@ impl Signals {
         edges
     }
 
+    /// Callers and callees as far as they are known, each pair once, by name.
+    #[must_use]
+    pub fn topology(&self) -> Vec<(String, String)> {
+        let edges = self.signals.edges.iter().filter_map(|((caller, callee), _)| {
+            let caller = self.signals.services.get(*caller)?;
+            let is_own = caller.origin.tenant == *self.tenant;
+            is_own.then(|| (caller.origin.service.to_string(), callee.to_string()))
+        });
+        edges.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Services that have been heard of and are not forgotten, by name.
+    #[must_use]
+    pub fn service_names(&self) -> Vec<String> {
+        let own = self.signals.services.iter().filter(|service| service.origin.tenant == *self.tenant);
+        own.map(|service| service.origin.service.to_string()).collect()
+    }
+
     /// Changes in the window, newest first: at most 100.
     #[must_use]
-    pub fn changes(&self, tenant: &Tenant, from: u64, to: u64) -> Vec<Change> {
+    pub fn changes(&self, from: u64, to: u64) -> Vec<Change> {
         let in_window =
-            |(owner, change): &&(Tenant, Change)| owner == tenant && (from..to).contains(&change.time.0);
+            |(owner, change): &&(Tenant, Change)| owner == self.tenant && (from..to).contains(&change.time.0);
         let mut changes: Vec<&Change> =
-            self.changes.iter().filter(in_window).map(|(_, change)| change).collect();
+            self.signals.changes.iter().filter(in_window).map(|(_, change)| change).collect();
         // Of equal times the one recorded last comes first.
         changes.reverse();
         changes.sort_by_key(|change| std::cmp::Reverse(change.time));
@@ -92,11 +121,12 @@ impl Signals {
 
     /// Series of a service (empty: of all) whose name begins with `name_prefix`: at most 200, oldest first.
     #[must_use]
-    pub fn find(&self, tenant: &Tenant, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
-        self.store
+    pub fn find(&self, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
+        self.signals
+            .store
             .table
             .iter()
-            .filter(|(_, series)| series.origin.tenant == *tenant)
+            .filter(|(_, series)| series.origin.tenant == *self.tenant)
             .filter(|(_, series)| service.is_empty() || *series.origin.service == *service)
             .filter(|(_, series)| series.name.starts_with(name_prefix))
             .take(FIND_MAX)
@@ -108,7 +138,10 @@ impl Signals {
     /// millisecond.
     #[must_use]
     pub fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
-        let Some(series) = self.store.table.get(Slot(series)) else { return Vec::new() };
+        let series = self.signals.store.table.get(Slot(series));
+        let Some(series) = series.filter(|series| series.origin.tenant == *self.tenant) else {
+            return Vec::new();
+        };
         let mut points = series.history.points(from.div_ceil(NS), to.div_ceil(NS));
         let excess = points.len().saturating_sub(POINTS_MAX);
         points.drain(..excess);
@@ -117,11 +150,12 @@ impl Signals {
 
     /// Resources that carry all of `attributes`, `service.name` among them if asked for; newest first, at most `most`.
     #[must_use]
-    pub fn resources(&self, tenant: &Tenant, attributes: &Attributes, most: usize) -> Vec<ResourceSeen> {
+    pub fn resources(&self, attributes: &Attributes, most: usize) -> Vec<ResourceSeen> {
         let mut seen: Vec<ResourceSeen> = self
+            .signals
             .resources
             .iter()
-            .filter(|known| known.origin.tenant == *tenant)
+            .filter(|known| known.origin.tenant == *self.tenant)
             .map(|known| (known, &known.origin))
             .filter(|(_, origin)| {
                 attributes.iter().all(|(name, value)| match name.as_str() {
@@ -147,11 +181,62 @@ impl Signals {
 
     /// Names of the services of which some resource carries all of `attributes`: what a target selects. By name.
     #[must_use]
-    pub fn services_with(&self, tenant: &Tenant, attributes: &Attributes) -> Vec<String> {
-        let seen = self.resources(tenant, attributes, usize::MAX);
-        let names: std::collections::BTreeSet<String> =
+    pub fn services_with(&self, attributes: &Attributes) -> Vec<String> {
+        let seen = self.resources(attributes, usize::MAX);
+        let names: BTreeSet<String> =
             seen.into_iter().filter_map(|mut seen| seen.attributes.remove("service.name")).collect();
         names.into_iter().collect()
+    }
+}
+
+/// The same questions about the tenant `default`.
+impl Signals {
+    /// Questions about one tenant's telemetry.
+    #[must_use]
+    pub fn of<'a>(&'a self, tenant: &'a Tenant) -> TenantView<'a> {
+        TenantView { signals: self, tenant }
+    }
+
+    /// See [`TenantView::services`].
+    #[must_use]
+    pub fn services(&self, from: u64, to: u64) -> Vec<ServiceStats> {
+        self.of(&Tenant::default()).services(from, to)
+    }
+
+    /// See [`TenantView::edges`].
+    #[must_use]
+    pub fn edges(&self, from: u64, to: u64) -> Vec<EdgeStats> {
+        self.of(&Tenant::default()).edges(from, to)
+    }
+
+    /// See [`TenantView::changes`].
+    #[must_use]
+    pub fn changes(&self, from: u64, to: u64) -> Vec<Change> {
+        self.of(&Tenant::default()).changes(from, to)
+    }
+
+    /// See [`TenantView::find`].
+    #[must_use]
+    pub fn find(&self, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
+        self.of(&Tenant::default()).find(service, name_prefix)
+    }
+
+    /// See [`TenantView::points`].
+    #[must_use]
+    pub fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
+        self.of(&Tenant::default()).points(series, from, to)
+    }
+
+    /// See [`TenantView::topology`].
+    #[must_use]
+    pub fn topology(&self) -> Vec<(String, String)> {
+        self.of(&Tenant::default()).topology()
+    }
+
+    /// See [`TenantView::service_names`].
+    #[must_use]
+    pub fn service_names(&self) -> Vec<String> {
+        self.of(&Tenant::default()).service_names()
     }
 }
 
