@@ -1,0 +1,279 @@
+//! The operator's words, checked once and joined: units, targets, grants, channels and secrets of one configuration.
+
+use crate::{
+    BrokersConfig, ChannelConfig, TargetConfig, UnitConfig,
+    config::file::FilePlace,
+    http::address::{AddressPolicy, Origin},
+    notify::Template,
+    storage,
+};
+use salve_model::{Target, TargetId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What is wrong in the configuration of the brokers.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{place}: {problem}")]
+pub struct SettingsError {
+    /// For instance ``[[target]] `checkout` ``.
+    pub place: String,
+    /// What is wrong there, and a way out.
+    pub problem: String,
+}
+
+/// One configuration, checked. Never changes; a reload makes a new one.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) config: BrokersConfig,
+    targets: BTreeMap<TargetId, ResolvedTarget>,
+    channels: BTreeMap<String, Arc<Channel>>,
+}
+
+/// A target and what is behind it.
+#[derive(Debug)]
+pub(crate) struct ResolvedTarget {
+    pub(crate) model: Target,
+    pub(crate) unit: Option<String>,
+    pub(crate) file: Option<Arc<FilePlace>>,
+    pub(crate) http: Option<(Origin, AddressPolicy)>,
+    pub(crate) channel: Option<Arc<Channel>>,
+}
+
+/// A channel, its template parsed.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) config: ChannelConfig,
+    pub(crate) origin: Origin,
+    pub(crate) path_and_query: String,
+    pub(crate) policy: AddressPolicy,
+    pub(crate) template: Template,
+}
+
+impl ResolvedTarget {
+    /// The object that a capability touches here; none if the target does not have it.
+    pub(crate) fn object(&self, capability: &str) -> Option<String> {
+        match capability {
+            "process" => self.unit.as_ref().map(|unit| format!("process:{unit}")),
+            "config" => self.file.as_ref().map(|file| format!("config:{}", file.path.display())),
+            "http" => self.http.as_ref().map(|(origin, _)| format!("http:{origin}")),
+            "notify" => self.channel.as_ref().map(|channel| format!("notify:{}", channel.config.name)),
+            _ => None,
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(config: BrokersConfig) -> Result<Self, SettingsError> {
+        unique("[[process]]", config.units.iter().map(|unit| unit.name.as_str()))?;
+        unique("[[target]]", config.targets.iter().map(|target| target.id.0.as_str()))?;
+        unique("[[notify]]", config.channels.iter().map(|channel| channel.name.as_str()))?;
+        unique("[[secret]]", config.secrets.iter().map(|secret| secret.name.as_str()))?;
+        for unit in &config.units {
+            check_unit(unit)?;
+        }
+        check_secrets(&config)?;
+        if config.http_within_ms > 25_000 {
+            return Err(wrong(
+                "brokers",
+                "`http_within_ms` is above 25,000, so a paused Salve could still act".into(),
+            ));
+        }
+        let mut channels = BTreeMap::new();
+        for channel in &config.channels {
+            channels.insert(channel.name.clone(), Arc::new(check_channel(channel)?));
+        }
+        let mut targets = BTreeMap::new();
+        for target in &config.targets {
+            targets.insert(target.id.clone(), check_target(target, &config, &channels)?);
+        }
+        Ok(Self { config, targets, channels })
+    }
+
+    pub(crate) fn target(&self, id: &TargetId) -> Option<&ResolvedTarget> {
+        self.targets.get(id)
+    }
+
+    pub(crate) fn channel(&self, name: &str) -> Option<&Arc<Channel>> {
+        self.channels.get(name)
+    }
+
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &ResolvedTarget> {
+        self.targets.values()
+    }
+
+    /// Units with the targets that stand for them.
+    pub(crate) fn units(&self) -> Vec<(UnitConfig, Vec<TargetId>)> {
+        let targets_of = |name: &str| {
+            let stands_for = |target: &&ResolvedTarget| target.unit.as_deref() == Some(name);
+            self.targets.values().filter(stands_for).map(|target| target.model.id.clone()).collect()
+        };
+        self.config.units.iter().map(|unit| (unit.clone(), targets_of(&unit.name))).collect()
+    }
+
+    /// The text of a secret, read now.
+    pub(crate) fn secret(&self, name: &str) -> Result<String, String> {
+        let secret = self.config.secrets.iter().find(|secret| secret.name == name);
+        let secret = secret.ok_or_else(|| format!("there is no [[secret]] `{name}`"))?;
+        let text = match (&secret.file, &secret.env) {
+            (Some(file), None) => storage::read_bounded(file, 65_536)
+                .map_err(|error| format!("cannot read secret `{name}`: {error}"))
+                .and_then(|bytes| {
+                    String::from_utf8(bytes).map_err(|_| format!("secret `{name}` is not UTF-8"))
+                })?,
+            (None, Some(variable)) => std::env::var(variable)
+                .map_err(|_| format!("variable `{variable}` of secret `{name}` is not set"))?,
+            _ => return Err(format!("[[secret]] `{name}` needs exactly one of `file` and `env`")),
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(format!("secret `{name}` is empty"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// `path` is one of Salve's own files or lies in one of its folders, by name or by inode (links, mounts).
+pub(crate) fn is_protected(config: &BrokersConfig, path: &Path) -> bool {
+    let real = real_path(path);
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let own = [&config.state_dir, &config.pause_file];
+    config.protected.iter().chain(own).any(|protected| {
+        let same = inode(protected).is_some_and(|protected| inode(path) == Some(protected));
+        same || real.starts_with(real_path(protected)) || path.starts_with(protected)
+    })
+}
+
+/// The path without links, as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => real_path(folder).join(name),
+        _ => path.to_owned(),
+    }
+}
+
+fn wrong(place: &str, problem: String) -> SettingsError {
+    SettingsError { place: place.to_owned(), problem }
+}
+
+fn unique<'a>(table: &str, names: impl Iterator<Item = &'a str>) -> Result<(), SettingsError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 100 || name.starts_with('.') || !name.chars().all(plain) {
+            let problem =
+                "names are 1 to 100 lower-case letters, digits, `-`, `_`, `.`, and begin with no dot";
+            return Err(wrong(&format!("{table} `{name}`"), problem.into()));
+        }
+        if !seen.insert(name) {
+            return Err(wrong(
+                &format!("{table} `{name}`"),
+                "the name is there twice; give one another name".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_unit(unit: &UnitConfig) -> Result<(), SettingsError> {
+    let wrong = |problem: String| Err(wrong(&format!("[[process]] `{}`", unit.name), problem));
+    let Some(program) = unit.command.first().map(Path::new) else {
+        return wrong("`command` is empty; it needs a program and its arguments".into());
+    };
+    if !program.is_absolute() {
+        return wrong(format!(
+            "`{}` is no absolute path; write for instance `/usr/bin/sleep`",
+            program.display()
+        ));
+    }
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let salve = std::env::current_exe().ok().and_then(|path| inode(&path));
+    if salve.is_some() && inode(program) == salve {
+        return wrong("the program is Salve itself, which does not supervise itself".into());
+    }
+    if unit.stop_grace_ms > 20_000 {
+        return wrong("`stop_grace_ms` is above 20,000, so a paused Salve could still act".into());
+    }
+    if !unit.log_file.is_absolute() {
+        return wrong(format!("`log_file` `{}` is no absolute path", unit.log_file.display()));
+    }
+    Ok(())
+}
+
+fn check_secrets(config: &BrokersConfig) -> Result<(), SettingsError> {
+    for secret in &config.secrets {
+        let place = format!("[[secret]] `{}`", secret.name);
+        if secret.file.is_some() == secret.env.is_some() {
+            return Err(wrong(&place, "it needs exactly one of `file` and `env`".into()));
+        }
+        let grants = config.grants.iter().filter_map(|grant| grant.http.as_ref()?.secret.as_ref());
+        let channels = config.channels.iter().filter_map(|channel| channel.secret.as_ref());
+        if grants.chain(channels).filter(|name| **name == secret.name).count() > 1 {
+            let problem =
+                "more than one grant or channel uses it; a secret belongs to one, so give each its own";
+            return Err(wrong(&place, problem.into()));
+        }
+    }
+    Ok(())
+}
+
+fn check_channel(channel: &ChannelConfig) -> Result<Channel, SettingsError> {
+    let place = format!("[[notify]] `{}`", channel.name);
+    let (origin, path_and_query) =
+        Origin::with_path(&channel.url).map_err(|problem| wrong(&place, problem))?;
+    let policy = AddressPolicy::new(&channel.address_ranges).map_err(|problem| wrong(&place, problem))?;
+    let template = Template::parse(&channel.template).map_err(|problem| wrong(&place, problem))?;
+    Ok(Channel { config: channel.clone(), origin, path_and_query, policy, template })
+}
+
+fn check_target(
+    target: &TargetConfig,
+    config: &BrokersConfig,
+    channels: &BTreeMap<String, Arc<Channel>>,
+) -> Result<ResolvedTarget, SettingsError> {
+    let place = format!("[[target]] `{}`", target.id);
+    if let Some(unit) = &target.process
+        && !config.units.iter().any(|listed| listed.name == *unit)
+    {
+        return Err(wrong(&place, format!("there is no [[process]] `{unit}`")));
+    }
+    let file = match &target.config {
+        Some(file) => {
+            if is_protected(config, &file.file) {
+                let problem =
+                    format!("`{}` is one of Salve's own files, which no broker touches", file.file.display());
+                return Err(wrong(&place, problem));
+            }
+            Some(Arc::new(FilePlace::new(target, file).map_err(|problem| wrong(&place, problem))?))
+        }
+        None => None,
+    };
+    let http = match &target.http {
+        Some(http) => {
+            let origin = Origin::parse(&http.base_url).map_err(|problem| wrong(&place, problem))?;
+            let policy =
+                AddressPolicy::new(&http.address_ranges).map_err(|problem| wrong(&place, problem))?;
+            Some((origin, policy))
+        }
+        None => None,
+    };
+    let channel = match &target.notify {
+        Some(name) => {
+            let channel = channels.get(name).cloned();
+            Some(channel.ok_or_else(|| wrong(&place, format!("there is no [[notify]] `{name}`")))?)
+        }
+        None => None,
+    };
+    let model = Target { id: target.id.clone(), attributes: target.select.clone(), objects: Vec::new() };
+    let mut resolved = ResolvedTarget { model, unit: target.process.clone(), file, http, channel };
+    let capabilities = ["process", "config", "http", "notify"];
+    resolved.model.objects =
+        capabilities.iter().filter_map(|capability| resolved.object(capability)).collect();
+    Ok(resolved)
+}
