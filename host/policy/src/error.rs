@@ -1,6 +1,6 @@
 //! What can be wrong with a policy, with the place where it stands.
 
-use rhai::{EvalAltResult, ParseErrorType, Position};
+use rhai::{EvalAltResult, LexError, ParseErrorType, Position};
 use salve_model::text::escape;
 use std::fmt;
 
@@ -77,7 +77,9 @@ impl PolicyError {
     pub(crate) fn from_parse(file: &str, error: &ParseErrorType, position: Position) -> Self {
         let hint = match error {
             ParseErrorType::VariableUndefined(name) => Some(unknown_variable(name)),
-            ParseErrorType::Reserved(name) => Some(impure(name)),
+            ParseErrorType::Reserved(name) | ParseErrorType::BadInput(LexError::ImproperSymbol(name, _)) => {
+                impure(name)
+            }
             ParseErrorType::UnexpectedEOF => {
                 Some("A bracket, a quote or a comment is not closed.".to_owned())
             }
@@ -127,7 +129,7 @@ impl PolicyError {
             EvalAltResult::ErrorRuntime(token, _) => token.to_string(),
             EvalAltResult::ErrorTerminated(token, _) => token.to_string(),
             EvalAltResult::ErrorSystem(_, source) => source.to_string(),
-            other => without_position(&other.to_string()).to_owned(),
+            other => without_position(&other.to_string()).replace(RHAI_TEXT, "text"),
         };
         Self {
             file: escape(file, 200),
@@ -138,6 +140,9 @@ impl PolicyError {
         }
     }
 }
+
+/// How Rhai names the type of a text in signatures.
+const RHAI_TEXT: &str = "&str | ImmutableString | String";
 
 /// Rhai appends the place to its text; it has columns of its own here.
 fn without_position(text: &str) -> &str {
@@ -172,6 +177,9 @@ fn run_hint(error: &EvalAltResult) -> Option<String> {
         }
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             let name = signature.split([' ', '(']).next().unwrap_or_default();
+            if let Some(hint) = impure(name).filter(|_| crate::machine::DISABLED.contains(&name)) {
+                return Some(hint);
+            }
             match nearest(name, crate::answer::HELPERS.iter().chain(crate::testing::HELPERS).copied()) {
                 Some(known) if known != name => format!("Did you mean `{known}`?"),
                 _ => "Check the number and the types of the arguments.".into(),
@@ -203,13 +211,12 @@ fn unknown_variable(name: &str) -> String {
     }
 }
 
-fn impure(name: &str) -> String {
+fn impure(name: &str) -> Option<String> {
     if crate::machine::DISABLED.contains(&name) {
-        "Policies are pure: no clock, no output, no code made while running. Say why in the row's `reason`."
-            .into()
-    } else {
-        "Choose another name.".into()
+        let hint = "Policies are pure: no clock, no output, no code made while running. Say why in a row's `reason`.";
+        return Some(hint.into());
     }
+    name.starts_with(char::is_alphabetic).then(|| "Choose another name.".into())
 }
 
 /// The name among `known` that was probably meant.

@@ -114,6 +114,7 @@ impl PolicySet {
         if errors.is_empty() {
             Ok(Self { machine, policies, tests, digest: digest(&files) })
         } else {
+            errors.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
             Err(PolicyErrors(errors))
         }
     }

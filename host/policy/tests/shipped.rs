@@ -1,5 +1,4 @@
 //! The policies that ship.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 /// Guarantees: the shipped policies load, each one has tests, and all of them pass.
 #[test]
