@@ -74,7 +74,7 @@ impl Role {
 
 /// The plugin's own world: its role's base and the capability interfaces that its manifest names.
 pub(crate) fn own_world(manifest: &Manifest) -> anyhow_free::Result<(Resolve, WorldId)> {
-    let mut world = format!("package {PACKAGE}@{};\nworld own {{\n", manifest.contract);
+    let mut world = format!("package {PACKAGE}@{};\nworld plugin-world {{\n", manifest.contract);
     world.push_str(&format!("    include {};\n", manifest.role.base_world()));
     for request in &manifest.capabilities {
         world.push_str(&format!("    import {};\n", request.capability));
@@ -89,7 +89,7 @@ pub(crate) fn own_world(manifest: &Manifest) -> anyhow_free::Result<(Resolve, Wo
     let group = sources.parse().map_err(|(_, error)| error.to_string())?;
     let mut resolve = Resolve::default();
     let package = resolve.push_group(group).map_err(|error| error.to_string())?;
-    let world = resolve.select_world(&[package], Some("own")).map_err(|error| error.to_string())?;
+    let world = resolve.select_world(&[package], Some("plugin-world")).map_err(|error| error.to_string())?;
     Ok((resolve, world))
 }
 

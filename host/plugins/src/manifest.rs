@@ -197,7 +197,11 @@ fn nearest_hint(nearest: Option<&str>) -> String {
 
 /// The entry of `known` that is written most like `word`, if any is alike at all.
 pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
-    let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
+    // A word that was not finished is nearer than one that was misspelt.
+    let distance = |name: &&str| match name.strip_prefix(word) {
+        Some(_) if word.len() > 2 => 0,
+        _ => strsim::damerau_levenshtein(word, name),
+    };
     let best = known.iter().copied().min_by_key(distance)?;
     (distance(&best) <= 2 + best.len() / 4).then(|| best.to_owned())
 }
@@ -463,7 +467,27 @@ pub(crate) mod tests {
         .into_iter()
         .map(refusal)
         .collect();
-        insta::assert_snapshot!(messages.join("\n"), @"");
+        insta::assert_snapshot!(messages.join("\n"), @r#"
+        manifest has the unknown key `sumary`; did you mean `summary`?
+        manifest has the unknown key `limits.memory`; did you mean `limits.memory_bytes`?
+        manifest key `name` is `../../etc`: use lower-case ASCII letters, digits and hyphens, a letter first, at most 64
+        manifest key `name` is `Upper`: use lower-case ASCII letters, digits and hyphens, a letter first, at most 64
+        manifest key `name` is `sálve`: use lower-case ASCII letters, digits and hyphens, a letter first, at most 64
+        manifest key `version` is `1`: use three numbers with dots, for instance 1.2.0
+        manifest key `summary` is ``: say in one sentence what it does, in at most 400 characters
+        plugin `probe` is built for contract 0.2.0; this host serves 0.1.0
+        cannot read the manifest: unknown variant `daemon`, expected one of `detector`, `agent`, `action`
+        manifest key `capabilities` is `confg`: there is no such capability; did you mean `config`?
+        manifest key `capabilities.verbs` is `delete`: config has the verbs get, history, keys, set
+        manifest key `capabilities` is `config`: name its verbs, of get, history, keys, set
+        manifest key `capabilities` is `config`: name each capability once
+        manifest key `capabilities` is `config`: a plugin of role agent has none
+        manifest key `parameters` is `"x"`: use a JSON Schema of an object
+        manifest key `parameters` is `"objekt" is not valid under any of the schemas listed in the 'anyOf' keyword`: use a valid JSON Schema
+        manifest key `parameters` is `$ref`: a schema must not refer to another one
+        manifest key `parameters` is `$ref`: a schema must not refer to another one
+        manifest key `parameters` is `$schema`: a schema must not refer to another one
+        "#);
     }
 
     /// Guarantees: what `pack` writes, `load` reads back unchanged.

@@ -1,0 +1,19 @@
+;; plan sleeps for ever. It uses no CPU time, so that no epoch tick ever finds it running.
+(module
+  (import "salve:plugin/clock@0.1.0" "sleep" (func $sleep (param i32)))
+  (memory (export "memory") 2)
+  ;; Memory from a counter that only rises.
+  (global $next (mut i32) (i32.const 65536))
+  (func (export "cabi_realloc") (param $old i32) (param $old_len i32) (param $align i32) (param $len i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
+    (global.set $next (i32.add (local.get $at) (local.get $len)))
+    (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+      (then (drop (memory.grow (i32.add (i32.div_u (local.get $len) (i32.const 65536)) (i32.const 1))))))
+    (local.get $at))
+  (func (export "salve:plugin/act@0.1.0#plan") (param i32 i32 i32 i32 i32 i32 i64 i64) (result i32)
+    (loop $again (call $sleep (i32.const -1)) (br $again))
+    unreachable)
+  (func (export "salve:plugin/act@0.1.0#execute")
+    (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 0))
+  (func (export "salve:plugin/act@0.1.0#undo") (param i32) (result i32) (i32.const 0)))

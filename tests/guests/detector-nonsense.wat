@@ -1,0 +1,35 @@
+;; observe returns four observations that make no sense and one that does: an unknown series, NaN, infinity, a score of
+;; 7; and dense scores of the wrong length.
+(module
+  (memory (export "memory") 2)
+  (data (i32.const 2048) "\1b[31mred\nand a second line")
+  (global $next (mut i32) (i32.const 65536))
+  (func (export "cabi_realloc") (param $old i32) (param $old_len i32) (param $align i32) (param $len i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
+    (global.set $next (i32.add (local.get $at) (local.get $len)))
+    (local.get $at))
+  (func (export "salve:plugin/detect@0.1.0#configure") (param i32 i32) (result i32) (i32.const 0))
+  ;; An observation has 80 bytes: series 0, time 8, kind 16, rising 17, score 20, confidence 24, value 32, expected 40,
+  ;; lower 48, upper 56, reason 64/68, extra 72/76.
+  (func $observation (param $at i32) (param $series i32) (param $score f32) (param $value f64)
+    (i32.store (local.get $at) (local.get $series))
+    (f32.store offset=20 (local.get $at) (local.get $score))
+    (f64.store offset=32 (local.get $at) (local.get $value))
+    (i32.store offset=64 (local.get $at) (i32.const 2048))
+    (i32.store offset=68 (local.get $at) (i32.const 27)))
+  (func (export "salve:plugin/detect@0.1.0#observe") (param i32) (result i32)
+    (call $observation (i32.const 4096) (i32.const 4000000000) (f32.const 0.5) (f64.const 1))
+    (call $observation (i32.const 4176) (i32.const 0) (f32.const 0.5) (f64.const nan))
+    (call $observation (i32.const 4256) (i32.const 0) (f32.const 0.5) (f64.const -inf))
+    (call $observation (i32.const 4336) (i32.const 0) (f32.const 7) (f64.const 1))
+    (call $observation (i32.const 4416) (i32.const 0) (f32.const 0.5) (f64.const 1))
+    ;; result<output>: observations 4/8, scores some at 12, its first column 16/20.
+    (i32.store (i32.const 1028) (i32.const 4096))
+    (i32.store (i32.const 1032) (i32.const 5))
+    (i32.store8 (i32.const 1036) (i32.const 1))
+    (i32.store (i32.const 1040) (i32.const 8192))
+    (i32.store (i32.const 1044) (i32.const 1000))
+    (i32.const 1024))
+  (func (export "salve:plugin/detect@0.1.0#snapshot") (result i32) (i32.const 0))
+  (func (export "salve:plugin/detect@0.1.0#restore") (param i32 i32 i32) (result i32) (i32.const 0)))
