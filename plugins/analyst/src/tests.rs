@@ -1,0 +1,462 @@
+//! Scenarios on a shop of three services, `gateway` -> `checkout` -> `inventory`, and beyond.
+
+use super::*;
+use salve_plugin::{
+    agent::Symptom,
+    telemetry::{Change, EdgeStats, ServiceStats},
+    testing::{AgentTest, FakeHost, host::EPOCH_NS},
+};
+use view::Map;
+
+const SECOND: u64 = 1_000_000_000;
+/// The first symptom; the question comes 2 s later, the fault was 1.5 s before.
+const STARTED: u64 = EPOCH_NS + 600 * SECOND;
+const NOW: u64 = STARTED + 2 * SECOND;
+const FAULT: u64 = STARTED - 3 * SECOND / 2;
+
+const GATEWAY: &str = "gateway";
+const CHECKOUT: &str = "checkout";
+const INVENTORY: &str = "inventory";
+
+fn service(name: &str, rate: f64, errors: f64, mean_ms: f64) -> ServiceStats {
+    ServiceStats {
+        service: name.into(),
+        requests_per_second: rate,
+        error_ratio: errors,
+        duration_mean_ms: mean_ms,
+        duration_p95_ms: 2.0 * mean_ms,
+        last_seen: NOW - SECOND / 4,
+    }
+}
+
+fn edge(caller: &str, callee: &str, rate: f64, errors: f64, mean_ms: f64) -> EdgeStats {
+    EdgeStats {
+        caller: caller.into(),
+        callee: callee.into(),
+        requests_per_second: rate,
+        error_ratio: errors,
+        duration_mean_ms: mean_ms,
+    }
+}
+
+fn symptom(service: &str, signal: &str, kind: Kind, rising: bool) -> Symptom {
+    Symptom {
+        service: service.into(),
+        signal: signal.into(),
+        attributes: Vec::new(),
+        kind,
+        rising,
+        since: STARTED,
+        score: 0.8,
+        value: 1.0,
+        expected: 0.0,
+        reason: "it is abnormal".into(),
+    }
+}
+
+fn errors_at(service: &str) -> Symptom {
+    symptom(service, "salve.span.error_ratio", Kind::Point, true)
+}
+
+fn slow_at(service: &str) -> Symptom {
+    symptom(service, "salve.span.duration.p95", Kind::Point, true)
+}
+
+fn less_at(service: &str) -> Symptom {
+    symptom(service, "salve.span.request_rate", Kind::Point, false)
+}
+
+fn change(service: &str, key: &str, time: u64, author: &str) -> Change {
+    Change {
+        time,
+        service: Some(service.into()),
+        target: Some(service.into()),
+        kind: "config".into(),
+        what: key.into(),
+        before: Some("16".into()),
+        after: Some("1".into()),
+        author: author.into(),
+    }
+}
+
+/// The shop with everything in order, 50 orders a second.
+fn healthy() -> Map {
+    Map::new(
+        vec![service(GATEWAY, 50.0, 0.002, 30.0), service(CHECKOUT, 50.0, 0.002, 22.0), service(INVENTORY, 50.0, 0.001, 8.0)],
+        vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 24.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 10.0)],
+    )
+}
+
+/// A view whose `during` is this.
+fn view(services: Vec<ServiceStats>, edges: Vec<EdgeStats>, symptoms: Vec<Symptom>) -> View {
+    View { now: NOW, started: STARTED, symptoms, before: healthy(), during: Map::new(services, edges), changes: vec![] }
+}
+
+/// Lets a service fall silent when the fault came: the host knows it from the reference only.
+fn silent(mut view: View, name: &str) -> View {
+    view.during.services.remove(name);
+    if let Some(stats) = view.before.services.get_mut(name) {
+        stats.last_seen = FAULT;
+    }
+    view
+}
+
+fn changed(mut view: View, change: Change) -> View {
+    view.changes.push(change);
+    view
+}
+
+/// The shop's faults, with the service and the mechanism that are at fault.
+fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
+    let trend = |name: &str| symptom(name, "process.memory.usage", Kind::Trend, true);
+    let missing = |name: &str| symptom(name, "process.cpu.time", Kind::Missing, true);
+    vec![
+        (
+            "kill gateway",
+            silent(
+                view(
+                    vec![service(CHECKOUT, 0.0, 0.0, 0.0), service(INVENTORY, 0.0, 0.0, 0.0)],
+                    vec![],
+                    vec![less_at(CHECKOUT), less_at(INVENTORY)],
+                ),
+                GATEWAY,
+            ),
+            GATEWAY,
+            "absent",
+        ),
+        (
+            "kill gateway, only its own telemetry is missing",
+            silent(
+                view(vec![service(CHECKOUT, 10.0, 0.0, 22.0), service(INVENTORY, 10.0, 0.0, 8.0)], vec![], vec![missing(GATEWAY)]),
+                GATEWAY,
+            ),
+            GATEWAY,
+            "absent",
+        ),
+        (
+            "kill checkout",
+            silent(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.7, 12.0), service(INVENTORY, 15.0, 0.0, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.7, 8.0)],
+                    vec![errors_at(GATEWAY), less_at(INVENTORY), less_at(CHECKOUT)],
+                ),
+                CHECKOUT,
+            ),
+            CHECKOUT,
+            "absent",
+        ),
+        (
+            "kill inventory",
+            silent(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.7, 22.0), service(CHECKOUT, 50.0, 0.7, 14.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.7, 16.0), edge(CHECKOUT, INVENTORY, 50.0, 0.7, 3.0)],
+                    vec![errors_at(GATEWAY), errors_at(CHECKOUT), less_at(INVENTORY)],
+                ),
+                INVENTORY,
+            ),
+            INVENTORY,
+            "absent",
+        ),
+        (
+            "hang gateway",
+            silent(
+                view(
+                    vec![service(CHECKOUT, 0.0, 0.0, 0.0), service(INVENTORY, 0.0, 0.0, 0.0)],
+                    vec![],
+                    vec![less_at(CHECKOUT), missing(GATEWAY)],
+                ),
+                GATEWAY,
+            ),
+            GATEWAY,
+            "absent",
+        ),
+        (
+            "hang checkout",
+            silent(
+                view(
+                    vec![service(GATEWAY, 40.0, 0.6, 700.0), service(INVENTORY, 12.0, 0.0, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 40.0, 0.6, 690.0)],
+                    vec![errors_at(GATEWAY), slow_at(GATEWAY), less_at(INVENTORY)],
+                ),
+                CHECKOUT,
+            ),
+            CHECKOUT,
+            "unresponsive",
+        ),
+        (
+            // Checkout's workers all wait, so it turns most orders away by itself.
+            "hang inventory",
+            silent(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.9, 300.0), service(CHECKOUT, 50.0, 0.9, 290.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.9, 295.0), edge(CHECKOUT, INVENTORY, 15.0, 0.9, 900.0)],
+                    vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(CHECKOUT), slow_at(GATEWAY)],
+                ),
+                INVENTORY,
+            ),
+            INVENTORY,
+            "unresponsive",
+        ),
+        (
+            "inventory's workers hang, its telemetry does not",
+            view(
+                vec![service(GATEWAY, 40.0, 0.8, 800.0), service(CHECKOUT, 40.0, 0.8, 790.0), service(INVENTORY, 2.0, 0.0, 8.0)],
+                vec![edge(GATEWAY, CHECKOUT, 40.0, 0.8, 795.0), edge(CHECKOUT, INVENTORY, 40.0, 0.8, 780.0)],
+                vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(CHECKOUT), less_at(INVENTORY)],
+            ),
+            INVENTORY,
+            "unresponsive",
+        ),
+        ("leak gateway", with_healthy_map(vec![trend(GATEWAY)]), GATEWAY, "saturation"),
+        ("leak checkout", with_healthy_map(vec![trend(CHECKOUT)]), CHECKOUT, "saturation"),
+        ("leak inventory", with_healthy_map(vec![trend(INVENTORY)]), INVENTORY, "saturation"),
+        (
+            "bad config of gateway",
+            changed(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.5, 20.0), service(CHECKOUT, 25.0, 0.002, 22.0), service(INVENTORY, 25.0, 0.0, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 25.0, 0.002, 24.0), edge(CHECKOUT, INVENTORY, 25.0, 0.0, 10.0)],
+                    vec![errors_at(GATEWAY), less_at(CHECKOUT)],
+                ),
+                change(GATEWAY, "pool.size", FAULT, "other"),
+            ),
+            GATEWAY,
+            "config-change",
+        ),
+        (
+            "bad config of checkout",
+            changed(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.4, 28.0), service(CHECKOUT, 50.0, 0.4, 20.0), service(INVENTORY, 30.0, 0.001, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.4, 23.0), edge(CHECKOUT, INVENTORY, 30.0, 0.001, 10.0)],
+                    vec![errors_at(GATEWAY), errors_at(CHECKOUT)],
+                ),
+                change(CHECKOUT, "pool.size", FAULT, "other"),
+            ),
+            CHECKOUT,
+            "config-change",
+        ),
+        (
+            "bad config of inventory",
+            changed(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.3, 28.0), service(CHECKOUT, 50.0, 0.3, 21.0), service(INVENTORY, 50.0, 0.3, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.3, 23.0), edge(CHECKOUT, INVENTORY, 50.0, 0.3, 10.0)],
+                    vec![errors_at(GATEWAY), errors_at(CHECKOUT), errors_at(INVENTORY)],
+                ),
+                change(INVENTORY, "pool.size", FAULT, "other"),
+            ),
+            INVENTORY,
+            "config-change",
+        ),
+        (
+            "checkout calls the wrong port",
+            changed(
+                view(
+                    vec![service(GATEWAY, 50.0, 0.7, 20.0), service(CHECKOUT, 50.0, 0.7, 12.0), service(INVENTORY, 15.0, 0.0, 8.0)],
+                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.7, 14.0), edge(CHECKOUT, INVENTORY, 50.0, 0.7, 3.0)],
+                    vec![errors_at(GATEWAY), errors_at(CHECKOUT), less_at(INVENTORY)],
+                ),
+                change(CHECKOUT, "inventory_url", FAULT, "other"),
+            ),
+            CHECKOUT,
+            "config-change",
+        ),
+        (
+            "checkout calls a name that nobody has, and nobody saw the change",
+            view(
+                vec![service(GATEWAY, 50.0, 0.7, 20.0), service(CHECKOUT, 50.0, 0.7, 12.0), service(INVENTORY, 15.0, 0.0, 8.0)],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.7, 14.0),
+                    edge(CHECKOUT, INVENTORY, 15.0, 0.0, 10.0),
+                    edge(CHECKOUT, "127.0.0.1:9", 35.0, 1.0, 1.0),
+                ],
+                vec![errors_at(GATEWAY), errors_at(CHECKOUT)],
+            ),
+            CHECKOUT,
+            "errors",
+        ),
+        (
+            // Requests reach inventory and are answered in time; checkout gives up before.
+            "checkout's timeout is far too short",
+            view(
+                vec![service(GATEWAY, 50.0, 0.8, 12.0), service(CHECKOUT, 50.0, 0.8, 6.0), service(INVENTORY, 50.0, 0.0, 8.0)],
+                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.8, 8.0), edge(CHECKOUT, INVENTORY, 50.0, 0.8, 1.0)],
+                vec![errors_at(GATEWAY), errors_at(CHECKOUT)],
+            ),
+            CHECKOUT,
+            "errors",
+        ),
+        (
+            "inventory is slow",
+            view(
+                vec![service(GATEWAY, 50.0, 0.002, 220.0), service(CHECKOUT, 50.0, 0.002, 212.0), service(INVENTORY, 50.0, 0.001, 198.0)],
+                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 214.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 200.0)],
+                vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
+            ),
+            INVENTORY,
+            "slow",
+        ),
+        (
+            "inventory is slow, its callers run into timeouts and out of workers",
+            view(
+                vec![service(GATEWAY, 50.0, 0.6, 420.0), service(CHECKOUT, 50.0, 0.6, 400.0), service(INVENTORY, 25.0, 0.001, 700.0)],
+                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.6, 410.0), edge(CHECKOUT, INVENTORY, 25.0, 0.3, 480.0)],
+                vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(GATEWAY), slow_at(CHECKOUT)],
+            ),
+            INVENTORY,
+            "slow",
+        ),
+        (
+            "checkout itself is slow",
+            view(
+                vec![service(GATEWAY, 50.0, 0.002, 230.0), service(CHECKOUT, 50.0, 0.002, 222.0), service(INVENTORY, 50.0, 0.001, 8.0)],
+                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 224.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 10.0)],
+                vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
+            ),
+            CHECKOUT,
+            "slow",
+        ),
+    ]
+}
+
+fn with_healthy_map(symptoms: Vec<Symptom>) -> View {
+    View { during: healthy(), ..view(vec![], vec![], symptoms) }
+}
+
+/// Scenario: each fault of the shop at each of its services. Guarantees: the service at fault comes first, with more than
+/// half of all probability, and the mechanism is right.
+#[test]
+fn the_cause_is_named() {
+    let mut wrong = Vec::new();
+    for (fault, view, suspect, mechanism) in faults() {
+        let hypotheses = rank::rank(&view);
+        let right = hypotheses
+            .first()
+            .is_some_and(|first| first.suspect == suspect && first.mechanism == mechanism && first.probability > 0.5);
+        if !right {
+            let words = |one: &Hypothesis| {
+                let evidence: Vec<_> =
+                    one.evidence.iter().map(|piece| format!("{:+.1} {}", piece.weight, piece.text)).collect();
+                format!("{} {} {:.2} {evidence:?}", one.suspect, one.mechanism, one.probability)
+            };
+            wrong.push(format!("{fault}: {:#?}", hypotheses.iter().map(words).collect::<Vec<_>>()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Guarantees: probabilities add up to at most 1, every hypothesis has evidence, and equal views give equal answers.
+#[test]
+fn answers_make_sense() {
+    for (fault, view, ..) in faults() {
+        let hypotheses = rank::rank(&view);
+        let sum: f64 = hypotheses.iter().map(|one| one.probability).sum();
+        assert!(sum > 0.0 && sum <= 1.0, "{fault}: {sum}");
+        assert!(hypotheses.iter().all(|one| !one.evidence.is_empty()), "{fault}");
+        assert!(hypotheses.is_sorted_by(|left, right| left.probability >= right.probability), "{fault}");
+        assert_eq!(rank::rank(&view), hypotheses, "{fault}");
+    }
+}
+
+/// Scenario: load triples, and all takes twice as long. Guarantees: load is the cause; no service is half as sure to be
+/// slow.
+#[test]
+fn a_surge_is_nobodys_fault() {
+    let view = view(
+        vec![service(GATEWAY, 150.0, 0.002, 60.0), service(CHECKOUT, 150.0, 0.002, 44.0), service(INVENTORY, 150.0, 0.001, 16.0)],
+        vec![edge(GATEWAY, CHECKOUT, 150.0, 0.002, 48.0), edge(CHECKOUT, INVENTORY, 150.0, 0.001, 20.0)],
+        vec![slow_at(GATEWAY)],
+    );
+    let hypotheses = rank::rank(&view);
+    assert_eq!((hypotheses[0].suspect.as_str(), hypotheses[0].mechanism.as_str()), (GATEWAY, "overload"));
+    assert!(hypotheses.iter().skip(1).all(|one| one.probability < 0.25), "{hypotheses:?}");
+}
+
+/// Scenario: symptoms, and a map on which nothing is wrong. Guarantees: nobody is accused.
+#[test]
+fn nothing_found_is_an_answer() {
+    let hypotheses = rank::rank(&with_healthy_map(vec![less_at(GATEWAY), slow_at(CHECKOUT)]));
+    assert!(hypotheses.iter().all(|one| one.probability < 0.25), "{hypotheses:?}");
+}
+
+/// Scenario: traffic stops at its source, so that the series of all services end; all send metrics. Guarantees: none is
+/// called absent.
+#[test]
+fn no_traffic_is_not_absence() {
+    let idle = |name| service(name, 0.0, 0.0, 0.0);
+    let missing = |name| symptom(name, "salve.span.duration.p95", Kind::Missing, true);
+    let view = view(
+        vec![idle(GATEWAY), idle(CHECKOUT), idle(INVENTORY)],
+        vec![],
+        vec![missing(GATEWAY), missing(CHECKOUT), missing(INVENTORY)],
+    );
+    assert_eq!(rank::rank(&view), []);
+}
+
+/// Scenario: nothing comes from anybody. Guarantees: nobody is half as sure: the way of the telemetry may be cut.
+#[test]
+fn silence_of_all_accuses_nobody() {
+    let mut view = view(vec![], vec![], vec![symptom(GATEWAY, "process.cpu.time", Kind::Missing, true)]);
+    view.before.services.values_mut().for_each(|stats| stats.last_seen = STARTED - 10 * SECOND);
+    view.now = STARTED + 30 * SECOND;
+    assert!(rank::rank(&view).iter().all(|one| one.probability < 0.5));
+}
+
+/// Scenario: checkout dies a minute after somebody changed gateway's settings, and seconds after checkout's. Guarantees:
+/// the dead service is named, and as dead: taking a change back would not revive it.
+#[test]
+fn a_change_does_not_hide_a_dead_service() {
+    let (_, dead, ..) = faults().into_iter().find(|(fault, ..)| *fault == "kill checkout").unwrap();
+    for change in [
+        change(GATEWAY, "color", STARTED - 60 * SECOND, "other"),
+        change(CHECKOUT, "color", FAULT, "other"),
+    ] {
+        let hypotheses = rank::rank(&changed(dead.clone(), change));
+        assert_eq!((hypotheses[0].suspect.as_str(), hypotheses[0].mechanism.as_str()), (CHECKOUT, "absent"));
+        assert!(hypotheses[0].probability > 0.5);
+    }
+}
+
+/// Scenario: errors begin at checkout after Salve set a value there, or after somebody did four minutes ago. Guarantees:
+/// neither is taken for the cause.
+#[test]
+fn old_changes_and_own_ones_weigh_little() {
+    let (_, mut bad, ..) = faults().into_iter().find(|(fault, ..)| *fault == "bad config of checkout").unwrap();
+    for (time, author) in [(STARTED - 20 * SECOND, "salve"), (STARTED - 240 * SECOND, "other")] {
+        bad.changes = vec![change(CHECKOUT, "pool.size", time, author)];
+        let hypotheses = rank::rank(&bad);
+        assert_eq!((hypotheses[0].suspect.as_str(), hypotheses[0].mechanism.as_str()), (CHECKOUT, "errors"));
+    }
+}
+
+/// Scenario: the agent is asked by the host about a bad configuration. Guarantees: the windows that it asks for hold
+/// reference and incident; key, values and target are there for policies.
+#[test]
+fn asks_the_host_and_answers() {
+    let (_, bad, ..) = faults().into_iter().find(|(fault, ..)| *fault == "bad config of checkout").unwrap();
+    let mut host = FakeHost::new();
+    for (map, from, to) in [(&bad.before, STARTED - 600 * SECOND, FAULT), (&bad.during, FAULT, NOW)] {
+        host = map.services.values().cloned().fold(host, |host, stats| host.service(from, to, stats));
+        host = map.edges.values().cloned().fold(host, |host, stats| host.edge(from, to, stats));
+    }
+    let host = host.change(bad.changes[0].clone());
+    let incident = Incident {
+        id: "inc-1".into(),
+        started: STARTED,
+        now: NOW,
+        symptoms: bad.symptoms.clone(),
+        targets: Vec::new(),
+        catalogue: Vec::new(),
+    };
+    let findings = AgentTest::<Analyst>::new(host).cause(&incident).unwrap();
+    let first = &findings.hypotheses[0];
+    assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), (CHECKOUT, "config-change"));
+    let extra: Vec<(&str, &str)> = first.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(extra, [("key", "pool.size"), ("before", "16"), ("after", "1"), ("target", "checkout")]);
+    insta::assert_snapshot!(findings.text, @"checkout (config-change), 98 % sure. `pool.size` was changed from `16` to `1`, 2 s before the first symptom.");
+    let other = salve_plugin::testing::AgentTest::<Analyst>::new(FakeHost::new());
+    assert_eq!(other.cause(&incident).unwrap().text, "Nothing points at any service.");
+}

@@ -1,0 +1,149 @@
+//! What the analyst looks at: the service map before and during the incident, the symptoms, and what was changed.
+
+use salve_plugin::{
+    agent::Symptom,
+    telemetry::{self, Change, EdgeStats, ServiceStats, window},
+};
+use std::collections::BTreeMap;
+
+/// Nanoseconds of a millisecond.
+const MS: u64 = 1_000_000;
+
+/// How far before the first symptom the reference ends: the fault is older than its first symptom.
+const REFERENCE_GAP_MS: u64 = 10_000;
+/// How long the reference is.
+const REFERENCE_MS: u64 = 300_000;
+/// How far before the first symptom the incident's window begins: the first of these that has any request. Buckets are
+/// as long as the operator wants, and the window must hold one.
+const MARGINS_MS: [u64; 4] = [2_000, 5_000, 20_000, 120_000];
+/// The incident's window is at most this long, so that what was long ago is not mixed with what is.
+const DURING_MS: u64 = 30_000;
+/// How long before the first symptom a change can be its cause, and how long after, since changes are noticed late.
+const CHANGE_BEFORE_MS: u64 = 300_000;
+const CHANGE_AFTER_MS: u64 = 3_000;
+
+/// Calls from one service to another.
+pub type Edge = (String, String);
+
+/// The map over one window.
+#[derive(Debug, Clone, Default)]
+pub struct Map {
+    /// By name.
+    pub services: BTreeMap<String, ServiceStats>,
+    /// By caller and callee.
+    pub edges: BTreeMap<Edge, EdgeStats>,
+}
+
+impl Map {
+    /// A map of these services and edges.
+    #[must_use]
+    pub fn new(services: Vec<ServiceStats>, edges: Vec<EdgeStats>) -> Self {
+        Self {
+            services: services.into_iter().map(|stats| (stats.service.clone(), stats)).collect(),
+            edges: edges.into_iter().map(|stats| ((stats.caller.clone(), stats.callee.clone()), stats)).collect(),
+        }
+    }
+
+    fn read(from: u64, to: u64) -> Self {
+        Self::new(telemetry::services(window(from, to)), telemetry::edges(window(from, to)))
+    }
+
+    fn has_requests(&self) -> bool {
+        let services = self.services.values().map(|stats| stats.requests_per_second);
+        services.chain(self.edges.values().map(|stats| stats.requests_per_second)).any(|rate| rate > 0.0)
+    }
+}
+
+/// All that the analyst goes by.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Unix nanoseconds.
+    pub now: u64,
+    /// When the first symptom began, Unix nanoseconds.
+    pub started: u64,
+    /// Abnormal series.
+    pub symptoms: Vec<Symptom>,
+    /// The map before the incident.
+    pub before: Map,
+    /// The map during the incident.
+    pub during: Map,
+    /// Changes around its beginning, newest first.
+    pub changes: Vec<Change>,
+}
+
+impl View {
+    /// Asks the host.
+    #[must_use]
+    pub fn read(started: u64, now: u64, symptoms: &[Symptom]) -> Self {
+        let reference_end = started.saturating_sub(REFERENCE_GAP_MS * MS);
+        let before = Map::read(reference_end.saturating_sub(REFERENCE_MS * MS), reference_end);
+        let mut during = Map::default();
+        for margin_ms in MARGINS_MS {
+            let from = started.max(now.saturating_sub(DURING_MS * MS)).saturating_sub(margin_ms * MS);
+            during = Map::read(from, now);
+            if during.has_requests() {
+                break;
+            }
+        }
+        let changes = telemetry::changes(window(
+            started.saturating_sub(CHANGE_BEFORE_MS * MS),
+            started.saturating_add(CHANGE_AFTER_MS * MS).min(now.saturating_add(1)),
+        ));
+        Self { now, started, symptoms: symptoms.to_vec(), before, during, changes }
+    }
+
+    /// All services that were ever seen here or have symptoms, by name.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mapped = self.before.services.keys().chain(self.during.services.keys()).cloned();
+        let callers = self.before.edges.keys().chain(self.during.edges.keys()).map(|(caller, _)| caller.clone());
+        let symptoms = self.symptoms.iter().map(|symptom| symptom.service.clone());
+        let changed = self.changes.iter().filter_map(|change| change.service.clone());
+        let mut names: Vec<String> =
+            mapped.chain(callers).chain(symptoms).chain(changed).filter(|name| !name.is_empty()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// When telemetry of any kind last came from a service; `None` if nobody knows it.
+    #[must_use]
+    pub fn last_seen(&self, service: &str) -> Option<u64> {
+        let of = |map: &Map| map.services.get(service).map(|stats| stats.last_seen);
+        of(&self.during).max(of(&self.before)).filter(|time| *time > 0)
+    }
+
+    /// How long a service has been silent, if it is silent and its peers are not: nothing came from it since the
+    /// incident began while others were heard, or for far longer than from others.
+    #[must_use]
+    pub fn silence_ms(&self, service: &str) -> Option<u64> {
+        /// Telemetry that was on its way when the first symptom was noticed.
+        const ON_ITS_WAY_MS: u64 = 200;
+        /// Times the usual silence of the others, and at least this.
+        const FACTOR: u64 = 3;
+        const LEAST_MS: u64 = 1_500;
+
+        let last = self.last_seen(service)?;
+        let silence_ms = self.now.saturating_sub(last) / MS;
+        let mut others: Vec<u64> = self
+            .names()
+            .iter()
+            .filter(|name| *name != service)
+            .filter_map(|name| self.last_seen(name))
+            .map(|time| self.now.saturating_sub(time) / MS)
+            .collect();
+        others.sort_unstable();
+        let Some(usual_ms) = others.get(others.len() / 2).copied() else {
+            // Nobody to compare with: its own symptoms must say it.
+            let missing = self.symptoms.iter().any(|symptom| {
+                symptom.service == service && symptom.kind == salve_plugin::Kind::Missing
+            });
+            return missing.then_some(silence_ms);
+        };
+        let heard_since = others.first().is_some_and(|least| self.now.saturating_sub(least * MS) > self.started);
+        let not_since_it_began = heard_since && last + ON_ITS_WAY_MS * MS < self.started;
+        let far_longer = silence_ms > LEAST_MS.max(FACTOR * usual_ms);
+        // A silence that is within what is usual among the others says nothing, whenever the incident began.
+        ((not_since_it_began && silence_ms > 2 * usual_ms) || far_longer).then_some(silence_ms)
+    }
+}
