@@ -244,7 +244,13 @@ mod tests {
             "connections_max = 0\nbytes_in_flight_max = 1000\nvalue_depth_max = 25\n[[tokens]]\ntoken = \"short\"\n[[tokens]]\n",
         )
         .unwrap();
-        insta::assert_snapshot!(config.problems().join("\n"), @"");
+        insta::assert_snapshot!(config.problems().join("\n"), @r"
+    `connections_max` is 0: nothing could come in
+    `value_depth_max` is 25, more than 24
+    `bytes_in_flight_max` is 1000, less than 3 times `request_bytes_max` (16777216): the longest request, its compressed form and its protobuf form must fit
+    `tokens[0].token` is not 16 to 4096 printable ASCII characters without spaces
+    `tokens[1]` needs one of `token` and `token_path`
+    ");
     }
 
     /// Guarantees: secrets are printed nowhere, neither by debugging nor by writing the configuration out.

@@ -22,7 +22,7 @@ use std::{
 const BLOCKING_BYTES: usize = 128 << 10;
 
 /// The most that protobuf can be longer than its JSON: `0,` becomes a tag and eight bytes.
-const JSON_GROWTH: u64 = 5;
+pub(crate) const JSON_GROWTH: u64 = 5;
 
 /// What the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,10 @@ impl Rejection {
             Self::TooSlow { body_read_ms } => format!("the body took longer than {body_read_ms} ms"),
             Self::Interrupted => "the body ended early".into(),
             Self::UnknownPath => {
-                "no such path; OTLP is taken at `/v1/metrics`, `/v1/traces` and `/v1/logs`".into()
+                {
+                "no such path; OTLP is taken at `/v1/metrics`, `/v1/traces` and `/v1/logs`, and as gRPC of its three services"
+                    .into()
+            }
             }
             Self::UnknownMethod => "only POST is taken here".into(),
         }

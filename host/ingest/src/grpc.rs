@@ -73,20 +73,27 @@ pub(crate) async fn serve<B: Body<Data = Bytes>>(shared: &Shared, request: Reque
         "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
         _ => None,
     };
-    let is_protobuf = parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
-        !value.as_bytes().contains(&b'+') || value.as_bytes().starts_with(b"application/grpc+proto")
-    });
+    let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    // Other codecs are named behind a plus.
+    let is_protobuf = content_type.starts_with(b"application/grpc+proto") || !content_type.contains(&b'+');
     let result = match signal {
-        Some(signal) if parts.method == Method::POST && is_protobuf => {
-            let encoding = parts
-                .headers
-                .get(ENCODING)
-                .map_or(Ok(Encoding::Identity), |name| Encoding::from_name(name.as_bytes()));
+        None => Err(Rejection::UnknownPath),
+        Some(_) if parts.method != Method::POST => Err(Rejection::UnknownMethod),
+        Some(_) if !is_protobuf => {
+            let name = salve_model::text::escape(&String::from_utf8_lossy(content_type), 60);
+            Err(Rejection::UnknownContentType(name))
+        }
+        Some(signal) => Ok(signal),
+    };
+    let result = match result {
+        Ok(signal) => {
+            let name = parts.headers.get(ENCODING);
+            let encoding = name.map_or(Ok(Encoding::Identity), |name| Encoding::from_name(name.as_bytes()));
             shared.export(signal, Format::Grpc, encoding, &parts.headers, body).await
         }
-        _ => {
-            shared.refuse(&Rejection::UnknownPath);
-            Err(Rejection::UnknownPath)
+        Err(rejection) => {
+            shared.refuse(&rejection);
+            Err(rejection)
         }
     };
     match result {

@@ -368,3 +368,6 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(alphabet, config).decode(text).ok()
 }
+
+#[cfg(test)]
+mod tests;
