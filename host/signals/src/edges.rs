@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) bucket: u64,
     pub(crate) duration_ms: f64,
     pub(crate) failed: bool,
+    /// When it came, Unix milliseconds.
+    pub(crate) now_ms: u64,
     /// Names of its callee: see [`Edges::name`].
     pub(crate) peer: Option<NameId>,
     pub(crate) address: Option<NameId>,
@@ -139,7 +141,6 @@ impl Edges {
         &mut self,
         call: Call,
         span: &Span<'_>,
-        now_ms: u64,
         buckets: Buckets,
         services: &Services,
         store: &mut Store,
@@ -147,15 +148,15 @@ impl Edges {
         let Some(caller) = services.get(call.caller) else { return Timing::TooOld };
         let key = self.span(&caller.origin.tenant.0, span.trace_id, span.span_id);
         if let Some(callee) = key.and_then(|key| self.servers.by_span.remove(&key)) {
-            return self.matched(&call, callee, now_ms, buckets, services, store);
+            return self.matched(&call, callee, buckets, services, store);
         }
         match key {
             Some(key) if call.bucket >= buckets.open_from => {
-                self.make_room(now_ms, buckets, services, store);
+                self.make_room(buckets, services, store);
                 self.calls.insert(key, call.bucket, call);
                 Timing::InTime
             }
-            _ => self.unmatched(&call, now_ms, buckets, services, store),
+            _ => self.unmatched(&call, buckets, services, store),
         }
     }
 
@@ -165,7 +166,6 @@ impl Edges {
         callee: ServiceId,
         bucket: u64,
         span: &Span<'_>,
-        now_ms: u64,
         buckets: Buckets,
         services: &Services,
         store: &mut Store,
@@ -175,9 +175,9 @@ impl Edges {
             return;
         };
         if let Some(call) = self.calls.by_span.remove(&key) {
-            self.matched(&call, callee, now_ms, buckets, services, store);
+            self.matched(&call, callee, buckets, services, store);
         } else if bucket >= buckets.open_from {
-            self.make_room(now_ms, buckets, services, store);
+            self.make_room(buckets, services, store);
             // Its client span ends and is sent later.
             self.servers.insert(key, bucket + 1, callee);
         }
@@ -187,7 +187,6 @@ impl Edges {
         &mut self,
         call: &Call,
         callee: ServiceId,
-        now_ms: u64,
         buckets: Buckets,
         services: &Services,
         store: &mut Store,
@@ -198,7 +197,7 @@ impl Edges {
         for id in [call.peer, call.address].into_iter().flatten() {
             self.learn(id, call.caller, &callee, store);
         }
-        self.count(call, callee, now_ms, buckets, services, store)
+        self.count(call, callee, buckets, services, store)
     }
 
     /// Remembers who answers to a name. An edge to the bare name is then an error of ours, and goes.
@@ -217,14 +216,7 @@ impl Edges {
         }
     }
 
-    fn unmatched(
-        &mut self,
-        call: &Call,
-        now_ms: u64,
-        buckets: Buckets,
-        services: &Services,
-        store: &mut Store,
-    ) -> Timing {
+    fn unmatched(&mut self, call: &Call, buckets: Buckets, services: &Services, store: &mut Store) -> Timing {
         let names = [call.peer, call.address].into_iter().flatten().filter_map(|id| self.names.get(&id));
         let mut found: Option<Arc<str>> = None;
         for name in names {
@@ -237,7 +229,7 @@ impl Edges {
         match found {
             Some(callee) => {
                 store.counters.edges_by_name += 1;
-                self.count(call, callee, now_ms, buckets, services, store)
+                self.count(call, callee, buckets, services, store)
             }
             None => {
                 store.counters.edges_unknown += 1;
@@ -250,7 +242,6 @@ impl Edges {
         &mut self,
         call: &Call,
         callee: Arc<str>,
-        now_ms: u64,
         buckets: Buckets,
         services: &Services,
         store: &mut Store,
@@ -272,18 +263,18 @@ impl Edges {
             self.version += 1;
         }
         self.edges.get_mut(&key).map_or(Timing::TooOld, |edge| {
-            edge.add(call.bucket, call.duration_ms, call.failed, buckets, now_ms)
+            edge.add(call.bucket, call.duration_ms, call.failed, buckets, call.now_ms)
         })
     }
 
     /// Lets the oldest bucket of spans go if too many wait.
-    fn make_room(&mut self, now_ms: u64, buckets: Buckets, services: &Services, store: &mut Store) {
+    fn make_room(&mut self, buckets: Buckets, services: &Services, store: &mut Store) {
         let most = store.config.spans_in_flight_max as usize;
         while self.calls.is_full(most) {
             let Some(calls) = self.calls.pop_before(u64::MAX) else { break };
             store.counters.spans_evicted += calls.len() as u64;
             for call in calls {
-                self.unmatched(&call, now_ms, buckets, services, store);
+                self.unmatched(&call, buckets, services, store);
             }
         }
         while self.servers.is_full(most) {
@@ -293,17 +284,10 @@ impl Edges {
     }
 
     /// Settles what waited in a bucket, then turns it into points.
-    pub(crate) fn close(
-        &mut self,
-        bucket: u64,
-        now_ms: u64,
-        buckets: Buckets,
-        services: &Services,
-        store: &mut Store,
-    ) {
+    pub(crate) fn close(&mut self, bucket: u64, buckets: Buckets, services: &Services, store: &mut Store) {
         while let Some(calls) = self.calls.pop_before(bucket + 1) {
             for call in calls {
-                self.unmatched(&call, now_ms, buckets, services, store);
+                self.unmatched(&call, buckets, services, store);
             }
         }
         while self.servers.pop_before(bucket + 1).is_some() {}

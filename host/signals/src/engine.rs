@@ -165,7 +165,7 @@ impl Signals {
         self.buckets.open_from = self.buckets.open_from.max(due.saturating_sub(self.buckets.kept));
         while self.buckets.open_from < due {
             let bucket = self.buckets.open_from;
-            self.edges.close(bucket, now.0, self.buckets, &self.services, &mut self.store);
+            self.edges.close(bucket, self.buckets, &self.services, &mut self.store);
             self.services.close(bucket, self.buckets, &mut self.store);
             self.buckets.open_from = bucket + 1;
         }

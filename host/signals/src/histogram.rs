@@ -8,11 +8,11 @@
 ///
 /// Source: the rules of Prometheus' `histogram_quantile` for classic histograms.
 pub(crate) fn quantile(bounds: &[f64], counts: &[u64], quantile: f64) -> Option<f64> {
-    let total: u64 = counts.iter().fold(0, |total, count| total.saturating_add(*count));
-    if total == 0 {
+    let total: f64 = counts.iter().map(|count| *count as f64).sum();
+    if total == 0.0 {
         return None;
     }
-    let rank = quantile * total as f64;
+    let rank = quantile * total;
     let mut below = 0.0;
     for (index, count) in counts.iter().enumerate() {
         let count = *count as f64;

@@ -156,6 +156,7 @@ fn insert(block: &mut Block, time_ms: u64, value: f64, keep: usize, taken: impl 
     }
     points.insert(at, (time_ms, value));
     *block = points.into_iter().collect();
+    trim(block, keep);
     Late::Kept
 }
 

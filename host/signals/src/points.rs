@@ -380,15 +380,19 @@ impl<'a> PointIntake<'a> {
         };
         let added = total.since(last.value.total);
         let restarted = start != 0 && last.start != 0 && start != last.start;
+        let is_same_shape = last.value.bounds == bounds;
         let fits = !restarted
-            && last.value.bounds == bounds
             && added.is_some()
-            && histogram::advance(counts, &mut last.value.counts);
+            && (!is_same_shape || histogram::advance(counts, &mut last.value.counts));
         let spoken = interval(Some(&**last), start, time, !fits);
-        if !fits {
-            store.counters.resets += 1;
+        store.counters.resets += u64::from(!fits);
+        if !(fits && is_same_shape) {
             last.value.bounds = bounds.to_vec();
             last.value.counts = counts.to_vec();
+        }
+        if fits && !is_same_shape {
+            // Other buckets cannot be compared; number and sum can.
+            counts.fill(0);
         }
         last.value.total = total;
         last.start = start;

@@ -198,7 +198,7 @@ impl SpanIntake<'_> {
             now_ms: self.now_ms,
         };
         let timing = service.serve(&request, self.buckets, self.store);
-        self.edges.serve(id, bucket, span, self.now_ms, self.buckets, self.services, self.store);
+        self.edges.serve(id, bucket, span, self.buckets, self.services, self.store);
         timing
     }
 
@@ -212,10 +212,11 @@ impl SpanIntake<'_> {
             bucket: self.buckets.index_of(end_ms),
             duration_ms: duration_ms(span),
             failed: facts.failed(span.error),
+            now_ms: self.now_ms,
             peer: name(facts.peer, None),
             address: name(facts.host, facts.port),
         };
-        self.edges.call(call, span, self.now_ms, self.buckets, self.services, self.store)
+        self.edges.call(call, span, self.buckets, self.services, self.store)
     }
 }
 
