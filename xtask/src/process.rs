@@ -1,0 +1,107 @@
+//! Running programs: each one is shown first, and none waits for input.
+
+use anyhow::{Context, Error, Result, bail};
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Runs `command` to its end.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot start `{shown}`"))?;
+    if status.success() { Ok(()) } else { bail!("`{shown}` failed: {status}") }
+}
+
+/// Runs `command` and gives each line of its standard output to `line` while it is also shown.
+pub(crate) fn run_lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
+    let shown = show(command);
+    let start = || format!("cannot start `{shown}`");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(start)?;
+    let output = child.stdout.take().with_context(start)?;
+    for text in BufReader::new(output).split(b'\n') {
+        let text = text.with_context(|| format!("cannot read what `{shown}` says"))?;
+        let text = String::from_utf8_lossy(&text);
+        println!("{text}");
+        line(&text);
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    if status.success() { Ok(()) } else { bail!("`{shown}` failed: {status}") }
+}
+
+/// Runs `command` quietly and gives back its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = words(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        bail!("`{shown}` failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` did not write text"))
+}
+
+/// Runs `command` to its end, but not longer than `limit`.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
+    let shown = show(command);
+    let mut child =
+        command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().with_context(|| format!("cannot wait for `{shown}`"))? {
+            return if status.success() {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("`{shown}` failed: {status}"))
+            };
+        }
+        if Instant::now() >= deadline {
+            child.kill().and_then(|()| child.wait()).with_context(|| format!("cannot stop `{shown}`"))?;
+            bail!("`{shown}` did not end within {} s", limit.as_secs());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Becomes `command`, with this terminal. Returns only if that fails.
+pub(crate) fn replace(command: &mut Command) -> Error {
+    let shown = show(command);
+    Error::new(command.exec()).context(format!("cannot start `{shown}`"))
+}
+
+fn show(command: &Command) -> String {
+    let shown = words(command);
+    eprintln!("$ {shown}");
+    shown
+}
+
+fn words(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(|word| word.to_string_lossy()));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a program that hangs is stopped, and the message says which one.
+    #[test]
+    fn a_hanging_program_is_stopped() {
+        let error = run_within(Command::new("sleep").arg("600"), Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.to_string(), "`sleep 600` did not end within 0 s");
+    }
+
+    /// Guarantees: failures name the command; lines arrive one by one.
+    #[test]
+    fn failures_are_named() {
+        let mut lines = Vec::new();
+        let error = run_lines(Command::new("sh").args(["-c", "echo a; echo b; exit 3"]), |line| {
+            lines.push(line.to_owned());
+        })
+        .unwrap_err();
+        assert_eq!(lines, ["a", "b"]);
+        assert_eq!(error.to_string(), "`sh -c echo a; echo b; exit 3` failed: exit status: 3");
+    }
+}
