@@ -26,7 +26,7 @@ impl Agent for Analyst {
         if question != "cause" {
             return Err(format!("cannot answer `{question}`; this agent knows the question `cause`"));
         }
-        let view = View::read(incident.started, incident.now, &incident.symptoms);
+        let view = View::read(incident);
         let hypotheses = rank::rank(&view);
         let text = match hypotheses.first() {
             None => "Nothing points at any service.".to_string(),

@@ -1,7 +1,7 @@
 //! What the analyst looks at: the service map before and during the incident, the symptoms, and what was changed.
 
 use salve_plugin::{
-    agent::Symptom,
+    agent::{Incident, Symptom},
     telemetry::{self, Change, EdgeStats, ServiceStats, window},
 };
 use std::collections::BTreeMap;
@@ -11,8 +11,9 @@ const MS: u64 = 1_000_000;
 
 /// How far before the first symptom the reference ends: the fault is older than its first symptom.
 const REFERENCE_GAP_MS: u64 = 10_000;
-/// How long the reference is.
-const REFERENCE_MS: u64 = 300_000;
+/// The reference is the median of so many windows, each so long: earlier incidents in it are outvoted.
+const REFERENCE_WINDOWS: u64 = 20;
+const REFERENCE_WINDOW_MS: u64 = 15_000;
 /// How far before the first symptom the incident's window begins: the first of these that has any request. Buckets are
 /// as long as the operator wants, and the window must hold one.
 const MARGINS_MS: [u64; 4] = [2_000, 5_000, 20_000, 120_000];
@@ -48,6 +49,44 @@ impl Map {
         Self::new(telemetry::services(window(from, to)), telemetry::edges(window(from, to)))
     }
 
+    /// The median of each rate, ratio and time over those of the maps in which there were requests.
+    #[must_use]
+    pub fn median(maps: &[Self]) -> Self {
+        let median = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or(0.0)
+        };
+        let mut whole = Self::default();
+        for map in maps {
+            for (name, stats) in &map.services {
+                let known = whole.services.entry(name.clone()).or_insert_with(|| stats.clone());
+                known.last_seen = known.last_seen.max(stats.last_seen);
+            }
+            for (edge, stats) in &map.edges {
+                whole.edges.entry(edge.clone()).or_insert_with(|| stats.clone());
+            }
+        }
+        for (name, stats) in &mut whole.services {
+            let served: Vec<&ServiceStats> = maps
+                .iter()
+                .filter_map(|map| map.services.get(name).filter(|stats| stats.requests_per_second > 0.0))
+                .collect();
+            let of = |field: fn(&ServiceStats) -> f64| median(served.iter().map(|stats| field(stats)).collect());
+            stats.requests_per_second = of(|stats| stats.requests_per_second);
+            stats.error_ratio = of(|stats| stats.error_ratio);
+            stats.duration_mean_ms = of(|stats| stats.duration_mean_ms);
+            stats.duration_p95_ms = of(|stats| stats.duration_p95_ms);
+        }
+        for (edge, stats) in &mut whole.edges {
+            let calls: Vec<&EdgeStats> = maps.iter().filter_map(|map| map.edges.get(edge)).collect();
+            let of = |field: fn(&EdgeStats) -> f64| median(calls.iter().map(|stats| field(stats)).collect());
+            stats.requests_per_second = of(|stats| stats.requests_per_second);
+            stats.error_ratio = of(|stats| stats.error_ratio);
+            stats.duration_mean_ms = of(|stats| stats.duration_mean_ms);
+        }
+        whole
+    }
+
     fn has_requests(&self) -> bool {
         let services = self.services.values().map(|stats| stats.requests_per_second);
         services.chain(self.edges.values().map(|stats| stats.requests_per_second)).any(|rate| rate > 0.0)
@@ -74,9 +113,14 @@ pub struct View {
 impl View {
     /// Asks the host.
     #[must_use]
-    pub fn read(started: u64, now: u64, symptoms: &[Symptom]) -> Self {
+    pub fn read(incident: &Incident) -> Self {
+        let Incident { started, now, .. } = *incident;
         let reference_end = started.saturating_sub(REFERENCE_GAP_MS * MS);
-        let before = Map::read(reference_end.saturating_sub(REFERENCE_MS * MS), reference_end);
+        let reference: Vec<Map> = (0..REFERENCE_WINDOWS)
+            .map(|window| reference_end.saturating_sub(window * REFERENCE_WINDOW_MS * MS))
+            .map(|to| Map::read(to.saturating_sub(REFERENCE_WINDOW_MS * MS), to))
+            .collect();
+        let before = Map::median(&reference);
         let mut during = Map::default();
         for margin_ms in MARGINS_MS {
             let from = started.max(now.saturating_sub(DURING_MS * MS)).saturating_sub(margin_ms * MS);
@@ -85,11 +129,17 @@ impl View {
                 break;
             }
         }
-        let changes = telemetry::changes(window(
+        let mut changes = telemetry::changes(window(
             started.saturating_sub(CHANGE_BEFORE_MS * MS),
             started.saturating_add(CHANGE_AFTER_MS * MS).min(now.saturating_add(1)),
         ));
-        Self { now, started, symptoms: symptoms.to_vec(), before, during, changes }
+        for change in &mut changes {
+            if change.service.is_none() {
+                let target = incident.targets.iter().find(|target| Some(&target.id) == change.target.as_ref());
+                change.service = target.and_then(|target| target.attribute("service.name")).map(Into::into);
+            }
+        }
+        Self { now, started, symptoms: incident.symptoms.clone(), before, during, changes }
     }
 
     /// All services that were ever seen here or have symptoms, by name.
