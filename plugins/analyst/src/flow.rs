@@ -58,7 +58,9 @@ pub fn waiting(view: &View) -> Excess {
         _ => 0.0,
     };
     Before { view }.compare(
-        |map, service| map.services.get(service).map(|stats| (stats.duration_mean_ms, stats.requests_per_second)),
+        |map, service| {
+            map.services.get(service).map(|stats| (stats.duration_mean_ms, stats.requests_per_second))
+        },
         |map, edge| map.edges.get(edge).map(|stats| (stats.duration_mean_ms, stats.requests_per_second)),
         excess,
     )
@@ -104,7 +106,10 @@ impl Excess {
 
     /// The edges of a caller that have more.
     pub fn callees<'a>(&'a self, caller: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
-        self.edges.iter().filter(move |((from, _), _)| from == caller).map(|((_, to), amount)| (to.as_str(), *amount))
+        self.edges
+            .iter()
+            .filter(move |((from, _), _)| from == caller)
+            .map(|((_, to), amount)| (to.as_str(), *amount))
     }
 
     /// Shares of the whole that come to rest at each service, adding up to at most 1. `passes(caller, callee)` is the
@@ -115,8 +120,12 @@ impl Excess {
         // It comes in at the services whose callers do not have it, and at callers that nobody serves.
         let mut moving: BTreeMap<String, f64> = BTreeMap::new();
         for (service, amount) in &self.services {
-            let from_callers: f64 =
-                self.edges.iter().filter(|((_, callee), _)| callee == service).map(|(_, amount)| amount).sum();
+            let from_callers: f64 = self
+                .edges
+                .iter()
+                .filter(|((_, callee), _)| callee == service)
+                .map(|(_, amount)| amount)
+                .sum();
             moving.insert(service.clone(), (amount - from_callers).max(0.0));
         }
         for (caller, callee) in self.edges.keys() {

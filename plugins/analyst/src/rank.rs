@@ -169,7 +169,8 @@ impl Ranking<'_> {
         if self.waiting.service(callee) > 0.0 && self.waiting.service(callee) >= 0.3 * waits {
             return Fault::Callee;
         }
-        if !self.view.before.services.contains_key(callee) && !self.view.during.services.contains_key(callee) {
+        if !self.view.before.services.contains_key(callee) && !self.view.during.services.contains_key(callee)
+        {
             // Nothing is heard from it at any time, as from a stranger's API. If it was called before, it is its own
             // fault; a name that nobody called before is the caller's.
             let key = (caller.to_string(), callee.to_string());
@@ -194,10 +195,16 @@ impl Ranking<'_> {
             let affected = view.symptoms.iter().any(|symptom| symptom.service == service)
                 || self.callers(&service).any(|edge| edge.error_ratio > 0.1)
                 || view.before.edges.values().any(|edge| {
-                    edge.caller == service && view.symptoms.iter().any(|symptom| symptom.service == edge.callee)
+                    edge.caller == service
+                        && view.symptoms.iter().any(|symptom| symptom.service == edge.callee)
                 });
             let (weight, text) = if all_silent {
-                (1.0, format!("No telemetry for {seconds:.1} s, but from no service: perhaps its way here is cut"))
+                (
+                    1.0,
+                    format!(
+                        "No telemetry for {seconds:.1} s, but from no service: perhaps its way here is cut"
+                    ),
+                )
             } else if affected {
                 (CAP_NATS, format!("No telemetry of any kind for {seconds:.1} s, while others send theirs"))
             } else {
@@ -264,13 +271,27 @@ impl Ranking<'_> {
                     percent(self.edge_errors(service, &callee))
                 ),
                 None => {
-                    format!("{} of its requests fail, {} of all new failures begin here", percent(own), percent(share))
+                    format!(
+                        "{} of its requests fail, {} of all new failures begin here",
+                        percent(own),
+                        percent(share)
+                    )
                 }
             };
-            self.case(service).add("errors", strength(ratio) * share * factor, "salve.span.error_ratio", text);
+            self.case(service).add(
+                "errors",
+                strength(ratio) * share * factor,
+                "salve.span.error_ratio",
+                text,
+            );
         } else if on_edges > 0.0 {
             let text = format!("{} of the calls to it fail, and it does not answer them", percent(on_edges));
-            self.case(service).add("unresponsive", strength(on_edges) * share, "salve.edge.error_ratio", text);
+            self.case(service).add(
+                "unresponsive",
+                strength(on_edges) * share,
+                "salve.edge.error_ratio",
+                text,
+            );
         }
     }
 
@@ -297,10 +318,8 @@ impl Ranking<'_> {
             );
             self.case(service).add("slow", weight, "salve.span.duration.mean", text);
         } else {
-            let waits = self
-                .callers(service)
-                .map(|edge| self.wait_ratio(&edge.caller, service))
-                .fold(1.0, f64::max);
+            let waits =
+                self.callers(service).map(|edge| self.wait_ratio(&edge.caller, service)).fold(1.0, f64::max);
             let text = format!("Its callers wait {waits:.0} times as long as before");
             let weight = waits.ln().clamp(0.0, 3.0) * share;
             self.case(service).add("unresponsive", weight, "salve.edge.duration.mean", text);
@@ -373,7 +392,12 @@ impl Ranking<'_> {
             let case = self.case(&symptom.service);
             if !derived && case.mechanisms.get("unknown").is_none_or(|nats| *nats < 1.5) {
                 let weight = 0.75 * f64::from(symptom.score);
-                case.add("unknown", weight, symptom.signal.clone(), format!("{}: {}", symptom.signal, symptom.reason));
+                case.add(
+                    "unknown",
+                    weight,
+                    symptom.signal.clone(),
+                    format!("{}: {}", symptom.signal, symptom.reason),
+                );
             }
         }
     }
@@ -452,7 +476,8 @@ impl Ranking<'_> {
         cases.sort_by(|left, right| right.1.total_cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
         // Relative to the greatest, so that no sum overflows.
         let greatest = cases.first().map_or(NONE_NATS, |(_, nats, _)| nats.max(NONE_NATS));
-        let whole = (NONE_NATS - greatest).exp() + cases.iter().map(|(_, nats, _)| (nats - greatest).exp()).sum::<f64>();
+        let whole = (NONE_NATS - greatest).exp()
+            + cases.iter().map(|(_, nats, _)| (nats - greatest).exp()).sum::<f64>();
         cases
             .into_iter()
             .map(|(service, nats, case)| hypothesis(service, SURE * (nats - greatest).exp() / whole, case))
@@ -470,7 +495,9 @@ fn hypothesis(suspect: String, probability: f64, case: Case) -> Hypothesis {
     if let (Some(change), "config-change") = (&case.change, mechanism) {
         extra.push(("key".to_string(), change.what.clone()));
         let optional = [("before", &change.before), ("after", &change.after), ("target", &change.target)];
-        extra.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_string(), value.clone()?))));
+        extra.extend(
+            optional.into_iter().filter_map(|(name, value)| Some((name.to_string(), value.clone()?))),
+        );
     }
     Hypothesis { suspect, mechanism: mechanism.into(), probability, evidence, extra }
 }

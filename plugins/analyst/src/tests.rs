@@ -82,14 +82,25 @@ fn change(service: &str, key: &str, time: u64, author: &str) -> Change {
 /// The shop with everything in order, 50 orders a second.
 fn healthy() -> Map {
     Map::new(
-        vec![service(GATEWAY, 50.0, 0.002, 30.0), service(CHECKOUT, 50.0, 0.002, 22.0), service(INVENTORY, 50.0, 0.001, 8.0)],
+        vec![
+            service(GATEWAY, 50.0, 0.002, 30.0),
+            service(CHECKOUT, 50.0, 0.002, 22.0),
+            service(INVENTORY, 50.0, 0.001, 8.0),
+        ],
         vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 24.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 10.0)],
     )
 }
 
 /// A view whose `during` is this.
 fn view(services: Vec<ServiceStats>, edges: Vec<EdgeStats>, symptoms: Vec<Symptom>) -> View {
-    View { now: NOW, started: STARTED, symptoms, before: healthy(), during: Map::new(services, edges), changes: vec![] }
+    View {
+        now: NOW,
+        started: STARTED,
+        symptoms,
+        before: healthy(),
+        during: Map::new(services, edges),
+        changes: vec![],
+    }
 }
 
 /// Lets a service fall silent when the fault came: the host knows it from the reference only.
@@ -127,7 +138,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "kill gateway, only its own telemetry is missing",
             silent(
-                view(vec![service(CHECKOUT, 10.0, 0.0, 22.0), service(INVENTORY, 10.0, 0.0, 8.0)], vec![], vec![missing(GATEWAY)]),
+                view(
+                    vec![service(CHECKOUT, 10.0, 0.0, 22.0), service(INVENTORY, 10.0, 0.0, 8.0)],
+                    vec![],
+                    vec![missing(GATEWAY)],
+                ),
                 GATEWAY,
             ),
             GATEWAY,
@@ -191,7 +206,10 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             silent(
                 view(
                     vec![service(GATEWAY, 50.0, 0.9, 300.0), service(CHECKOUT, 50.0, 0.9, 290.0)],
-                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.9, 295.0), edge(CHECKOUT, INVENTORY, 15.0, 0.9, 900.0)],
+                    vec![
+                        edge(GATEWAY, CHECKOUT, 50.0, 0.9, 295.0),
+                        edge(CHECKOUT, INVENTORY, 15.0, 0.9, 900.0),
+                    ],
                     vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(CHECKOUT), slow_at(GATEWAY)],
                 ),
                 INVENTORY,
@@ -202,7 +220,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "inventory's workers hang, its telemetry does not",
             view(
-                vec![service(GATEWAY, 40.0, 0.8, 800.0), service(CHECKOUT, 40.0, 0.8, 790.0), service(INVENTORY, 2.0, 0.0, 8.0)],
+                vec![
+                    service(GATEWAY, 40.0, 0.8, 800.0),
+                    service(CHECKOUT, 40.0, 0.8, 790.0),
+                    service(INVENTORY, 2.0, 0.0, 8.0),
+                ],
                 vec![edge(GATEWAY, CHECKOUT, 40.0, 0.8, 795.0), edge(CHECKOUT, INVENTORY, 40.0, 0.8, 780.0)],
                 vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(CHECKOUT), less_at(INVENTORY)],
             ),
@@ -216,8 +238,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "bad config of gateway",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 0.5, 20.0), service(CHECKOUT, 25.0, 0.002, 22.0), service(INVENTORY, 25.0, 0.0, 8.0)],
-                    vec![edge(GATEWAY, CHECKOUT, 25.0, 0.002, 24.0), edge(CHECKOUT, INVENTORY, 25.0, 0.0, 10.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 0.5, 20.0),
+                        service(CHECKOUT, 25.0, 0.002, 22.0),
+                        service(INVENTORY, 25.0, 0.0, 8.0),
+                    ],
+                    vec![
+                        edge(GATEWAY, CHECKOUT, 25.0, 0.002, 24.0),
+                        edge(CHECKOUT, INVENTORY, 25.0, 0.0, 10.0),
+                    ],
                     vec![errors_at(GATEWAY), less_at(CHECKOUT)],
                 ),
                 change(GATEWAY, "pool.size", FAULT, "other"),
@@ -229,8 +258,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "bad config of checkout",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 0.4, 28.0), service(CHECKOUT, 50.0, 0.4, 20.0), service(INVENTORY, 30.0, 0.001, 8.0)],
-                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.4, 23.0), edge(CHECKOUT, INVENTORY, 30.0, 0.001, 10.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 0.4, 28.0),
+                        service(CHECKOUT, 50.0, 0.4, 20.0),
+                        service(INVENTORY, 30.0, 0.001, 8.0),
+                    ],
+                    vec![
+                        edge(GATEWAY, CHECKOUT, 50.0, 0.4, 23.0),
+                        edge(CHECKOUT, INVENTORY, 30.0, 0.001, 10.0),
+                    ],
                     vec![errors_at(GATEWAY), errors_at(CHECKOUT)],
                 ),
                 change(CHECKOUT, "pool.size", FAULT, "other"),
@@ -242,8 +278,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "bad config of inventory",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 0.3, 28.0), service(CHECKOUT, 50.0, 0.3, 21.0), service(INVENTORY, 50.0, 0.3, 8.0)],
-                    vec![edge(GATEWAY, CHECKOUT, 50.0, 0.3, 23.0), edge(CHECKOUT, INVENTORY, 50.0, 0.3, 10.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 0.3, 28.0),
+                        service(CHECKOUT, 50.0, 0.3, 21.0),
+                        service(INVENTORY, 50.0, 0.3, 8.0),
+                    ],
+                    vec![
+                        edge(GATEWAY, CHECKOUT, 50.0, 0.3, 23.0),
+                        edge(CHECKOUT, INVENTORY, 50.0, 0.3, 10.0),
+                    ],
                     vec![errors_at(GATEWAY), errors_at(CHECKOUT), errors_at(INVENTORY)],
                 ),
                 change(INVENTORY, "pool.size", FAULT, "other"),
@@ -255,7 +298,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "bad config of gateway, no order gets through",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 1.0, 1.0), service(CHECKOUT, 0.0, 0.0, 0.0), service(INVENTORY, 0.0, 0.0, 0.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 1.0, 1.0),
+                        service(CHECKOUT, 0.0, 0.0, 0.0),
+                        service(INVENTORY, 0.0, 0.0, 0.0),
+                    ],
                     vec![edge("load", GATEWAY, 50.0, 1.0, 2.0)],
                     vec![errors_at(GATEWAY), less_at(CHECKOUT), less_at(INVENTORY)],
                 ),
@@ -268,7 +315,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "bad config of checkout, no order gets through",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 1.0, 8.0), service(CHECKOUT, 50.0, 1.0, 1.0), service(INVENTORY, 0.0, 0.0, 0.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 1.0, 8.0),
+                        service(CHECKOUT, 50.0, 1.0, 1.0),
+                        service(INVENTORY, 0.0, 0.0, 0.0),
+                    ],
                     vec![edge("load", GATEWAY, 50.0, 1.0, 9.0), edge(GATEWAY, CHECKOUT, 50.0, 1.0, 2.0)],
                     vec![errors_at(GATEWAY), errors_at(CHECKOUT), less_at(INVENTORY)],
                 ),
@@ -281,8 +332,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             // It is stopped again and again: calls that it makes wait as well, and its telemetry comes late.
             "checkout is starved of the processor",
             view(
-                vec![service(GATEWAY, 50.0, 0.002, 260.0), service(CHECKOUT, 30.0, 0.002, 210.0), service(INVENTORY, 50.0, 0.001, 8.0)],
-                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 255.0), edge(CHECKOUT, INVENTORY, 30.0, 0.001, 95.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.002, 260.0),
+                    service(CHECKOUT, 30.0, 0.002, 210.0),
+                    service(INVENTORY, 50.0, 0.001, 8.0),
+                ],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.002, 255.0),
+                    edge(CHECKOUT, INVENTORY, 30.0, 0.001, 95.0),
+                ],
                 vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
             CHECKOUT,
@@ -291,8 +349,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "inventory is starved, and its spans come too late to count",
             view(
-                vec![service(GATEWAY, 50.0, 0.002, 175.0), service(CHECKOUT, 50.0, 0.002, 167.0), service(INVENTORY, 0.0, 0.0, 0.0)],
-                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 170.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 155.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.002, 175.0),
+                    service(CHECKOUT, 50.0, 0.002, 167.0),
+                    service(INVENTORY, 0.0, 0.0, 0.0),
+                ],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.002, 170.0),
+                    edge(CHECKOUT, INVENTORY, 50.0, 0.001, 155.0),
+                ],
                 vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
             INVENTORY,
@@ -302,7 +367,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             "checkout calls the wrong port",
             changed(
                 view(
-                    vec![service(GATEWAY, 50.0, 0.7, 20.0), service(CHECKOUT, 50.0, 0.7, 12.0), service(INVENTORY, 15.0, 0.0, 8.0)],
+                    vec![
+                        service(GATEWAY, 50.0, 0.7, 20.0),
+                        service(CHECKOUT, 50.0, 0.7, 12.0),
+                        service(INVENTORY, 15.0, 0.0, 8.0),
+                    ],
                     vec![edge(GATEWAY, CHECKOUT, 50.0, 0.7, 14.0), edge(CHECKOUT, INVENTORY, 50.0, 0.7, 3.0)],
                     vec![errors_at(GATEWAY), errors_at(CHECKOUT), less_at(INVENTORY)],
                 ),
@@ -314,7 +383,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "checkout calls a name that nobody has, and nobody saw the change",
             view(
-                vec![service(GATEWAY, 50.0, 0.7, 20.0), service(CHECKOUT, 50.0, 0.7, 12.0), service(INVENTORY, 15.0, 0.0, 8.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.7, 20.0),
+                    service(CHECKOUT, 50.0, 0.7, 12.0),
+                    service(INVENTORY, 15.0, 0.0, 8.0),
+                ],
                 vec![
                     edge(GATEWAY, CHECKOUT, 50.0, 0.7, 14.0),
                     edge(CHECKOUT, INVENTORY, 15.0, 0.0, 10.0),
@@ -329,7 +402,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
             // Requests reach inventory and are answered in time; checkout gives up before.
             "checkout's timeout is far too short",
             view(
-                vec![service(GATEWAY, 50.0, 0.8, 12.0), service(CHECKOUT, 50.0, 0.8, 6.0), service(INVENTORY, 50.0, 0.0, 8.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.8, 12.0),
+                    service(CHECKOUT, 50.0, 0.8, 6.0),
+                    service(INVENTORY, 50.0, 0.0, 8.0),
+                ],
                 vec![edge(GATEWAY, CHECKOUT, 50.0, 0.8, 8.0), edge(CHECKOUT, INVENTORY, 50.0, 0.8, 1.0)],
                 vec![errors_at(GATEWAY), errors_at(CHECKOUT)],
             ),
@@ -339,8 +416,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "inventory is slow",
             view(
-                vec![service(GATEWAY, 50.0, 0.002, 220.0), service(CHECKOUT, 50.0, 0.002, 212.0), service(INVENTORY, 50.0, 0.001, 198.0)],
-                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 214.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 200.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.002, 220.0),
+                    service(CHECKOUT, 50.0, 0.002, 212.0),
+                    service(INVENTORY, 50.0, 0.001, 198.0),
+                ],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.002, 214.0),
+                    edge(CHECKOUT, INVENTORY, 50.0, 0.001, 200.0),
+                ],
                 vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
             INVENTORY,
@@ -349,7 +433,11 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "inventory is slow, its callers run into timeouts and out of workers",
             view(
-                vec![service(GATEWAY, 50.0, 0.6, 420.0), service(CHECKOUT, 50.0, 0.6, 400.0), service(INVENTORY, 25.0, 0.001, 700.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.6, 420.0),
+                    service(CHECKOUT, 50.0, 0.6, 400.0),
+                    service(INVENTORY, 25.0, 0.001, 700.0),
+                ],
                 vec![edge(GATEWAY, CHECKOUT, 50.0, 0.6, 410.0), edge(CHECKOUT, INVENTORY, 25.0, 0.3, 480.0)],
                 vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
@@ -359,8 +447,15 @@ fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> {
         (
             "checkout itself is slow",
             view(
-                vec![service(GATEWAY, 50.0, 0.002, 230.0), service(CHECKOUT, 50.0, 0.002, 222.0), service(INVENTORY, 50.0, 0.001, 8.0)],
-                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.002, 224.0), edge(CHECKOUT, INVENTORY, 50.0, 0.001, 10.0)],
+                vec![
+                    service(GATEWAY, 50.0, 0.002, 230.0),
+                    service(CHECKOUT, 50.0, 0.002, 222.0),
+                    service(INVENTORY, 50.0, 0.001, 8.0),
+                ],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.002, 224.0),
+                    edge(CHECKOUT, INVENTORY, 50.0, 0.001, 10.0),
+                ],
                 vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
             CHECKOUT,
@@ -380,9 +475,9 @@ fn the_cause_is_named() {
     let mut wrong = Vec::new();
     for (fault, view, suspect, mechanism) in faults() {
         let hypotheses = rank::rank(&view);
-        let right = hypotheses
-            .first()
-            .is_some_and(|first| first.suspect == suspect && first.mechanism == mechanism && first.probability > 0.5);
+        let right = hypotheses.first().is_some_and(|first| {
+            first.suspect == suspect && first.mechanism == mechanism && first.probability > 0.5
+        });
         if !right {
             let words = |one: &Hypothesis| {
                 let evidence: Vec<_> =
@@ -413,7 +508,11 @@ fn answers_make_sense() {
 #[test]
 fn a_surge_is_nobodys_fault() {
     let view = view(
-        vec![service(GATEWAY, 150.0, 0.002, 60.0), service(CHECKOUT, 150.0, 0.002, 44.0), service(INVENTORY, 150.0, 0.001, 16.0)],
+        vec![
+            service(GATEWAY, 150.0, 0.002, 60.0),
+            service(CHECKOUT, 150.0, 0.002, 44.0),
+            service(INVENTORY, 150.0, 0.001, 16.0),
+        ],
         vec![edge(GATEWAY, CHECKOUT, 150.0, 0.002, 48.0), edge(CHECKOUT, INVENTORY, 150.0, 0.001, 20.0)],
         vec![slow_at(GATEWAY)],
     );
@@ -457,10 +556,9 @@ fn silence_of_all_accuses_nobody() {
 #[test]
 fn a_change_does_not_hide_a_dead_service() {
     let (_, dead, ..) = faults().into_iter().find(|(fault, ..)| *fault == "kill checkout").unwrap();
-    for change in [
-        change(GATEWAY, "color", STARTED - 60 * SECOND, "other"),
-        change(CHECKOUT, "color", FAULT, "other"),
-    ] {
+    for change in
+        [change(GATEWAY, "color", STARTED - 60 * SECOND, "other"), change(CHECKOUT, "color", FAULT, "other")]
+    {
         let hypotheses = rank::rank(&changed(dead.clone(), change));
         assert_eq!((hypotheses[0].suspect.as_str(), hypotheses[0].mechanism.as_str()), (CHECKOUT, "absent"));
         assert!(hypotheses[0].probability > 0.5);
@@ -471,7 +569,8 @@ fn a_change_does_not_hide_a_dead_service() {
 /// neither is taken for the cause.
 #[test]
 fn old_changes_and_own_ones_weigh_little() {
-    let (_, mut bad, ..) = faults().into_iter().find(|(fault, ..)| *fault == "bad config of checkout").unwrap();
+    let (_, mut bad, ..) =
+        faults().into_iter().find(|(fault, ..)| *fault == "bad config of checkout").unwrap();
     for (time, author) in [(STARTED - 20 * SECOND, "salve"), (STARTED - 240 * SECOND, "other")] {
         bad.changes = vec![change(CHECKOUT, "pool.size", time, author)];
         let hypotheses = rank::rank(&bad);
@@ -505,7 +604,8 @@ fn asks_the_host_and_answers() {
     let findings = AgentTest::<Analyst>::new(host).cause(&incident).unwrap();
     let first = &findings.hypotheses[0];
     assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), (CHECKOUT, "config-change"));
-    let extra: Vec<(&str, &str)> = first.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let extra: Vec<(&str, &str)> =
+        first.extra.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(extra, [("key", "pool.size"), ("before", "16"), ("after", "1"), ("target", "checkout")]);
     insta::assert_snapshot!(findings.text, @"checkout (config-change), 98 % sure. `pool.size` was changed from `16` to `1`, 2 s before the first symptom.");
     let other = salve_plugin::testing::AgentTest::<Analyst>::new(FakeHost::new());

@@ -41,7 +41,10 @@ impl Map {
     pub fn new(services: Vec<ServiceStats>, edges: Vec<EdgeStats>) -> Self {
         Self {
             services: services.into_iter().map(|stats| (stats.service.clone(), stats)).collect(),
-            edges: edges.into_iter().map(|stats| ((stats.caller.clone(), stats.callee.clone()), stats)).collect(),
+            edges: edges
+                .into_iter()
+                .map(|stats| ((stats.caller.clone(), stats.callee.clone()), stats))
+                .collect(),
         }
     }
 
@@ -71,7 +74,8 @@ impl Map {
                 .iter()
                 .filter_map(|map| map.services.get(name).filter(|stats| stats.requests_per_second > 0.0))
                 .collect();
-            let of = |field: fn(&ServiceStats) -> f64| median(served.iter().map(|stats| field(stats)).collect());
+            let of =
+                |field: fn(&ServiceStats) -> f64| median(served.iter().map(|stats| field(stats)).collect());
             stats.requests_per_second = of(|stats| stats.requests_per_second);
             stats.error_ratio = of(|stats| stats.error_ratio);
             stats.duration_mean_ms = of(|stats| stats.duration_mean_ms);
@@ -135,7 +139,8 @@ impl View {
         ));
         for change in &mut changes {
             if change.service.is_none() {
-                let target = incident.targets.iter().find(|target| Some(&target.id) == change.target.as_ref());
+                let target =
+                    incident.targets.iter().find(|target| Some(&target.id) == change.target.as_ref());
                 change.service = target.and_then(|target| target.attribute("service.name")).map(Into::into);
             }
         }
@@ -146,7 +151,8 @@ impl View {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mapped = self.before.services.keys().chain(self.during.services.keys()).cloned();
-        let callers = self.before.edges.keys().chain(self.during.edges.keys()).map(|(caller, _)| caller.clone());
+        let callers =
+            self.before.edges.keys().chain(self.during.edges.keys()).map(|(caller, _)| caller.clone());
         let symptoms = self.symptoms.iter().map(|symptom| symptom.service.clone());
         let changed = self.changes.iter().filter_map(|change| change.service.clone());
         let mut names: Vec<String> =
@@ -185,12 +191,14 @@ impl View {
         others.sort_unstable();
         let Some(usual_ms) = others.get(others.len() / 2).copied() else {
             // Nobody to compare with: its own symptoms must say it.
-            let missing = self.symptoms.iter().any(|symptom| {
-                symptom.service == service && symptom.kind == salve_plugin::Kind::Missing
-            });
+            let missing = self
+                .symptoms
+                .iter()
+                .any(|symptom| symptom.service == service && symptom.kind == salve_plugin::Kind::Missing);
             return missing.then_some(silence_ms);
         };
-        let heard_since = others.first().is_some_and(|least| self.now.saturating_sub(least * MS) > self.started);
+        let heard_since =
+            others.first().is_some_and(|least| self.now.saturating_sub(least * MS) > self.started);
         let not_since_it_began = heard_since && last + ON_ITS_WAY_MS * MS < self.started;
         let far_longer = silence_ms > LEAST_MS.max(FACTOR * usual_ms);
         // A silence that is within what is usual among the others says nothing, whenever the incident began.

@@ -107,7 +107,14 @@ impl Model {
                 if usize::from(*count) == START_POINTS {
                     self.phase = Phase::Running(Running::from_start(*values));
                 }
-                Verdict { expected: value, lower: value, upper: value, score: 0.0, confidence: 0.0, abnormal: None }
+                Verdict {
+                    expected: value,
+                    lower: value,
+                    upper: value,
+                    score: 0.0,
+                    confidence: 0.0,
+                    abnormal: None,
+                }
             }
             Phase::Running(running) => running.observe(&mut self.season, parameters, time, value, after_gap),
         }
@@ -185,7 +192,11 @@ impl Running {
             expected,
             lower: expected - half,
             upper: expected + half,
-            score: if half > 0.0 { (1.0 - (-error.abs() / half).exp2()) as f32 } else { f32::from(error != 0.0) },
+            score: if half > 0.0 {
+                (1.0 - (-error.abs() / half).exp2()) as f32
+            } else {
+                f32::from(error != 0.0)
+            },
             confidence: (points / (points + f64::from(parameters.warmup_points.max(1)))) as f32
                 * if season_ns > 0 && deviation.is_none() { 0.5 } else { 1.0 },
             abnormal: None,
@@ -194,7 +205,9 @@ impl Running {
         if outside && warm {
             verdict.abnormal = Some(match deviation {
                 // Normal, had the season stood still.
-                Some(_) if (value - unseasonal - f64::from(self.deviation)).abs() <= half => Kind::SeasonalBreak,
+                Some(_) if (value - unseasonal - f64::from(self.deviation)).abs() <= half => {
+                    Kind::SeasonalBreak
+                }
                 _ if self.run + 1 >= SHIFT_POINTS => Kind::LevelShift,
                 _ => Kind::Point,
             });

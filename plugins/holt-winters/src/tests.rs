@@ -219,7 +219,8 @@ fn snapshot_continues() {
     let values = |n: u32| [100.0 + f64::from(n % 7), 5.0 - f64::from(n % 3)];
     let run = |restart_at: Option<u32>| {
         let mut test = detector(json!({"season_seconds": 60}));
-        let ids = [test.add("a", &[("service.name", "x")], None), test.add("a", &[("service.name", "y")], None)];
+        let ids =
+            [test.add("a", &[("service.name", "x")], None), test.add("a", &[("service.name", "y")], None)];
         let mut outputs = Vec::new();
         for n in 0..200 {
             if restart_at == Some(n) {
@@ -257,7 +258,8 @@ fn broken_snapshots_are_refused() {
 /// Scenario: parameters that make no sense. Guarantees: the message names parameter, value and range.
 #[test]
 fn parameters_are_checked() {
-    let refused = |parameters: serde_json::Value| DetectorTest::<HoltWinters>::new(&parameters.to_string()).err();
+    let refused =
+        |parameters: serde_json::Value| DetectorTest::<HoltWinters>::new(&parameters.to_string()).err();
     insta::assert_snapshot!(refused(json!({"sensitivity": 0})).unwrap(), @"`sensitivity` is 0; it must be from 0.1 to 1000000");
     assert!(refused(json!({"sensitivty": 4})).unwrap().contains("unknown field `sensitivty`"));
 }

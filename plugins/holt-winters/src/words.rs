@@ -14,7 +14,8 @@ pub(crate) fn reason(value: f64, kind: Kind, verdict: &Verdict) -> String {
         (_, true) => "is above",
         (_, false) => "is below",
     };
-    let bound = if rising { format!("at most {}", short(upper)) } else { format!("at least {}", short(lower)) };
+    let bound =
+        if rising { format!("at most {}", short(upper)) } else { format!("at least {}", short(lower)) };
     format!("{} {verb} the expected {} ({bound} is normal)", short(value), short(expected))
         .replace("season's the expected", "season's")
 }
@@ -58,8 +59,14 @@ mod tests {
     /// Guarantees: what people read.
     #[test]
     fn sentences() {
-        let verdict =
-            Verdict { expected: 0.01, lower: -0.07, upper: 0.09, score: 0.9, confidence: 0.8, abnormal: None };
+        let verdict = Verdict {
+            expected: 0.01,
+            lower: -0.07,
+            upper: 0.09,
+            score: 0.9,
+            confidence: 0.8,
+            abnormal: None,
+        };
         insta::assert_snapshot!(reason(0.35, Kind::Point, &verdict), @"0.35 is above the expected 0.01 (at most 0.09 is normal)");
         insta::assert_snapshot!(reason(0.35, Kind::LevelShift, &verdict), @"0.35 stays above the expected 0.01 (at most 0.09 is normal)");
         insta::assert_snapshot!(reason(-0.5, Kind::SeasonalBreak, &verdict), @"-0.5 misses the season's 0.01 (at least -0.07 is normal)");

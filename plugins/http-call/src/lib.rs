@@ -74,7 +74,9 @@ impl Action for HttpCall {
         let parameters = &request.parameters;
         if !["POST", "PUT", "PATCH", "DELETE"].contains(&parameters.method.as_str()) {
             let method = &parameters.method;
-            return Err(Failure::Invalid(format!("`method` is `{method}`; it must be POST, PUT, PATCH or DELETE")));
+            return Err(Failure::Invalid(format!(
+                "`method` is `{method}`; it must be POST, PUT, PATCH or DELETE"
+            )));
         }
         if !parameters.path.starts_with('/') {
             return Err(Failure::Invalid(format!("`path` is `{}`; it must begin with `/`", parameters.path)));
@@ -149,8 +151,13 @@ mod tests {
     /// Scenario: parameters that the contract's `send` has no place for. Guarantees: refused with a way out.
     #[test]
     fn refusals() {
-        for parameters in [r#"{"method":"GET","path":"/x"}"#, r#"{"method":"POST","path":"x"}"#, r#"{"path":"/x"}"#] {
-            assert!(matches!(test(FakeHost::new(), parameters).plan(), Err(Failure::Invalid(_))), "{parameters}");
+        for parameters in
+            [r#"{"method":"GET","path":"/x"}"#, r#"{"method":"POST","path":"x"}"#, r#"{"path":"/x"}"#]
+        {
+            assert!(
+                matches!(test(FakeHost::new(), parameters).plan(), Err(Failure::Invalid(_))),
+                "{parameters}"
+            );
         }
     }
 }

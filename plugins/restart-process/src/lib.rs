@@ -53,11 +53,15 @@ mod tests {
     /// Scenario: two targets with processes. Guarantees: one restart each, in order, and new processes afterwards.
     #[test]
     fn restarts_each_target() {
-        let test = test(FakeHost::new().process("checkout").process("inventory"), "{}", &["checkout", "inventory"]);
+        let test =
+            test(FakeHost::new().process("checkout").process("inventory"), "{}", &["checkout", "inventory"]);
         let before = test.host().process_now("inventory");
         let plan = test.plan().unwrap();
         assert_eq!(plan.summary, "Restart `checkout` (running, pid 100), `inventory` (running, pid 101)");
-        assert_eq!(plan.steps.iter().map(|step| step.target.as_str()).collect::<Vec<_>>(), ["checkout", "inventory"]);
+        assert_eq!(
+            plan.steps.iter().map(|step| step.target.as_str()).collect::<Vec<_>>(),
+            ["checkout", "inventory"]
+        );
         assert!(plan.steps.iter().all(|step| step.verb == "restart" && step.arguments == "{}"));
         assert!(test.execute(&plan).unwrap().done);
         assert_eq!(test.host().receipts().len(), 2);
@@ -89,17 +93,22 @@ mod tests {
             cpu_seconds: 0.0,
             last_exit: None,
         };
-        let plan = test(FakeHost::new().process_status("checkout", status), "{}", &["checkout"]).plan().unwrap();
+        let plan =
+            test(FakeHost::new().process_status("checkout", status), "{}", &["checkout"]).plan().unwrap();
         assert_eq!(plan.summary, "Restart `checkout` (stopped, pid 7)");
     }
 
     /// Scenario: the policy states an expectation. Guarantees: it stands in the plan, with the defaults of the manifest.
     #[test]
     fn carries_expectations() {
-        let parameters = r#"{"expect":[{"service":"checkout","signal":"salve.span.error_ratio","upper":0.02}]}"#;
+        let parameters =
+            r#"{"expect":[{"service":"checkout","signal":"salve.span.error_ratio","upper":0.02}]}"#;
         let plan = test(FakeHost::new().process("checkout"), parameters, &["checkout"]).plan().unwrap();
         assert_eq!(plan.expect[0].upper, Some(0.02));
-        assert_eq!((plan.expect[0].within_ms, plan.expect[0].hold_ms, plan.expect[0].samples_min), (60_000, 5_000, 3));
+        assert_eq!(
+            (plan.expect[0].within_ms, plan.expect[0].hold_ms, plan.expect[0].samples_min),
+            (60_000, 5_000, 3)
+        );
     }
 
     /// Scenario: the host cannot restart. Guarantees: the failure names step, call and target.

@@ -71,7 +71,9 @@ impl Parameters {
         }
         if self.usage_min > self.usage_critical {
             let Self { usage_min, usage_critical, .. } = self;
-            return Err(format!("`usage_min` is {usage_min}; it must be at most `usage_critical`, {usage_critical}"));
+            return Err(format!(
+                "`usage_min` is {usage_min}; it must be at most `usage_critical`, {usage_critical}"
+            ));
         }
         if !(0.0..=1.0).contains(&self.rise_min) {
             return Err(format!("`rise_min` is {}; it must be from 0 to 1", self.rise_min));
@@ -129,7 +131,10 @@ impl Verdict {
         match self.eta_ms {
             Some(_) if self.usage >= 1.0 => format!("at {percent:.0} % of its limit"),
             Some(eta_ms) => {
-                format!("at {percent:.0} % of its limit and full in {}, at the present pace", duration(eta_ms))
+                format!(
+                    "at {percent:.0} % of its limit and full in {}, at the present pace",
+                    duration(eta_ms)
+                )
             }
             None => format!("at {percent:.0} % of its limit"),
         }
@@ -164,7 +169,13 @@ impl Usage {
     }
 
     /// Takes a point, and judges it if the series has a limit.
-    pub fn observe(&mut self, parameters: &Parameters, time: u64, value: f64, after_gap: bool) -> Option<Verdict> {
+    pub fn observe(
+        &mut self,
+        parameters: &Parameters,
+        time: u64,
+        value: f64,
+        after_gap: bool,
+    ) -> Option<Verdict> {
         // Beyond a thousand limits, or below none, the number says no more.
         let usage = (value / self.limit?).clamp(0.0, 1e3);
         self.take(time, usage, after_gap);
@@ -254,7 +265,9 @@ impl Usage {
     /// Share of the limit in a second, if the last points rise beyond doubt; the fastest of the spans that do.
     fn pace(&self, parameters: &Parameters) -> Option<f64> {
         let spans = SPANS.iter().filter_map(|span| self.points.len().checked_sub(*span));
-        spans.filter_map(|start| rise(&self.points[start..], parameters.rise_min, self.step)).max_by(f64::total_cmp)
+        spans
+            .filter_map(|start| rise(&self.points[start..], parameters.rise_min, self.step))
+            .max_by(f64::total_cmp)
     }
 }
 

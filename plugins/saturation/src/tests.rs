@@ -23,7 +23,11 @@ fn detector() -> (DetectorTest<Saturation>, u32) {
     (test, id)
 }
 
-fn feed(test: &mut DetectorTest<Saturation>, id: u32, values: impl IntoIterator<Item = f64>) -> Vec<Observation> {
+fn feed(
+    test: &mut DetectorTest<Saturation>,
+    id: u32,
+    values: impl IntoIterator<Item = f64>,
+) -> Vec<Observation> {
     values.into_iter().flat_map(|value| test.push(&[(id, value)]).unwrap()).collect()
 }
 
@@ -38,11 +42,19 @@ fn leaks_are_seen_at_half() {
             let mut noise = Noise(1);
             assert_eq!(feed(&mut test, id, (0..60).map(|_| 200.0 + 5.0 * noise.next())), []);
             let per_point = 1_000.0 * pace * step_ms as f64 / 1_000.0;
-            let values: Vec<f64> = (1..).map(|n| 200.0 + per_point * f64::from(n)).take_while(|v| *v < 990.0).collect();
+            let values: Vec<f64> =
+                (1..).map(|n| 200.0 + per_point * f64::from(n)).take_while(|v| *v < 990.0).collect();
             let half = values.iter().filter(|value| **value < 500.0).count();
             let seen = feed(&mut test, id, values.iter().copied());
-            assert!(seen.len() + 2 >= values.len() - half, "{pace} {step_ms}: {} of {}", seen.len(), values.len());
-            assert!(seen.iter().all(|observation| observation.score >= 0.5 && observation.kind == Kind::Trend));
+            assert!(
+                seen.len() + 2 >= values.len() - half,
+                "{pace} {step_ms}: {} of {}",
+                seen.len(),
+                values.len()
+            );
+            assert!(
+                seen.iter().all(|observation| observation.score >= 0.5 && observation.kind == Kind::Trend)
+            );
         }
     }
 }
@@ -67,7 +79,12 @@ fn flat_and_noisy_series_are_quiet() {
             let (mut test, id) = detector();
             let mut noise = Noise(seed);
             let seen = feed(&mut test, id, (0..3_600).map(|_| 600.0 + amplitude * noise.next()));
-            assert!(seen.is_empty(), "amplitude {amplitude}, seed {seed}: {} of 3600, {:?}", seen.len(), seen[0]);
+            assert!(
+                seen.is_empty(),
+                "amplitude {amplitude}, seed {seed}: {} of 3600, {:?}",
+                seen.len(),
+                seen[0]
+            );
         }
     }
 }

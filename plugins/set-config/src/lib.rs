@@ -89,7 +89,9 @@ impl Action for SetConfig {
 
 fn write(target: &Target, parameters: &Parameters) -> Result<Write, Failure> {
     let invalid = |why: &str| Failure::Invalid(why.into());
-    let given_key = || parameters.key.as_deref().ok_or_else(|| invalid("`key` is missing; only `last-good` can do without"));
+    let given_key = || {
+        parameters.key.as_deref().ok_or_else(|| invalid("`key` is missing; only `last-good` can do without"))
+    };
     match (parameters.mode, &parameters.value) {
         (Mode::Value, None) => Err(invalid("`value` is missing; use mode `remove` to remove a key")),
         (Mode::Value, Some(value)) => set(target, given_key()?, Some(&value.to_string()), "to"),
@@ -106,10 +108,15 @@ fn write(target: &Target, parameters: &Parameters) -> Result<Write, Failure> {
 }
 
 fn set(target: &Target, key: &str, value: Option<&str>, how: &str) -> Result<Write, Failure> {
-    let words = |value: Option<&str>| value.map_or_else(|| "nothing".to_string(), |value| format!("`{value}`"));
+    let words =
+        |value: Option<&str>| value.map_or_else(|| "nothing".to_string(), |value| format!("`{value}`"));
     let before = config::get(target, key)?;
     if before.as_deref() == value {
-        return Err(Failure::NotApplicable(format!("`{key}` of `{}` is {} already", target.id, words(value))));
+        return Err(Failure::NotApplicable(format!(
+            "`{key}` of `{}` is {} already",
+            target.id,
+            words(value)
+        )));
     }
     let mut step = config::set_step(target, key, value);
     step.after = value.map(Into::into);
@@ -122,7 +129,8 @@ fn set(target: &Target, key: &str, value: Option<&str>, how: &str) -> Result<Wri
 fn last_good(key: &str, history: &[config::Version]) -> Result<config::Version, Failure> {
     let nothing = |why: &str| Failure::NotApplicable(format!("`{key}` {why}"));
     let current = history.first().ok_or_else(|| nothing("has no history"))?;
-    let good = history.iter().find(|version| version.good).ok_or_else(|| nothing("has no good version yet"))?;
+    let good =
+        history.iter().find(|version| version.good).ok_or_else(|| nothing("has no good version yet"))?;
     if good.value == current.value {
         return Err(nothing("has its last good value"));
     }
@@ -212,9 +220,12 @@ mod tests {
     /// of a good one. Guarantees: this key is not the one that was changed.
     #[test]
     fn own_undo_is_not_a_change() {
-        let host = shop()
-            .config("checkout", "timeout_ms", Some("900"), false)
-            .config("checkout", "timeout_ms", Some("500"), false);
+        let host = shop().config("checkout", "timeout_ms", Some("900"), false).config(
+            "checkout",
+            "timeout_ms",
+            Some("500"),
+            false,
+        );
         let plan = test(host, r#"{"mode":"last-good"}"#).plan().unwrap();
         assert_eq!(plan.steps[0].arguments, r#"{"key":"pool.size","value":"16"}"#);
     }

@@ -1,7 +1,11 @@
 //! Actions: plan writes, make the approved ones, take them back.
 
 pub use crate::bindings::action::exports::salve::plugin::act::{Failure, Outcome};
-use crate::{Attributes, CallError, Receipt, Target, error::explain, plan::{Plan, Proposal, Step}};
+use crate::{
+    Attributes, CallError, Receipt, Target,
+    error::explain,
+    plan::{Plan, Proposal, Step},
+};
 use serde::de::DeserializeOwned;
 
 /// An action. Each call gets a fresh instance, so there is no `self` and nothing to remember.
@@ -124,9 +128,10 @@ fn perform<U: Capabilities>(index: usize, step: &Step, bodies: &[&[u8]]) -> Resu
     let Step { capability, verb, target, .. } = step;
     match U::perform(step, bodies) {
         Some(Ok(receipt)) => Ok(receipt),
-        Some(Err(error)) => {
-            Err(Failure::Failed(format!("step {index}, {capability}.{verb} on `{target}`: {}", explain(&error))))
-        }
+        Some(Err(error)) => Err(Failure::Failed(format!(
+            "step {index}, {capability}.{verb} on `{target}`: {}",
+            explain(&error)
+        ))),
         None => Err(Failure::Failed(format!(
             "step {index}: this action does not name the capability `{capability}` in `Action::Uses`"
         ))),
@@ -164,7 +169,10 @@ pub fn undo_receipts<U: Capabilities>(plan: &Proposal, receipts: &[Receipt]) -> 
     for receipt in newest_first {
         let index = receipt.step as usize;
         let Some(step) = plan.steps.get(index) else {
-            return Err(Failure::Failed(format!("receipt {} names step {index}, which the plan has not", receipt.call)));
+            return Err(Failure::Failed(format!(
+                "receipt {} names step {index}, which the plan has not",
+                receipt.call
+            )));
         };
         match &step.inverse {
             Some(inverse) => {

@@ -67,7 +67,11 @@ impl<'a> Reader<'a> {
     /// If the snapshot ends before it, or if it is NaN or infinite.
     pub fn finite(&mut self) -> Result<f64, String> {
         let value = self.f64()?;
-        if value.is_finite() { Ok(value) } else { Err("the snapshot holds a number that is not finite".into()) }
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err("the snapshot holds a number that is not finite".into())
+        }
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {

@@ -1,6 +1,8 @@
 //! Detectors: long-lived instances that see points and say what is abnormal.
 
-pub use crate::bindings::detector::exports::salve::plugin::detect::{Batch, Observation, Output, Scores, Series, State};
+pub use crate::bindings::detector::exports::salve::plugin::detect::{
+    Batch, Observation, Output, Scores, Series, State,
+};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 
@@ -61,11 +63,10 @@ impl Batch {
         if !fits {
             return Err(format!("the columns of batch {} do not fit together", self.sequence));
         }
-        Ok(self
-            .series
-            .iter()
-            .zip(self.offsets.windows(2))
-            .map(|(series, ends)| SeriesPoints { series: *series, points: ends[0] as usize..ends[1] as usize }))
+        Ok(self.series.iter().zip(self.offsets.windows(2)).map(|(series, ends)| SeriesPoints {
+            series: *series,
+            points: ends[0] as usize..ends[1] as usize,
+        }))
     }
 }
 

@@ -11,7 +11,9 @@ pub fn explain(error: &CallError) -> String {
         CallError::Denied(Denied::NotGranted(toml)) => format!("not granted; this would allow it: {toml}"),
         CallError::Denied(Denied::NotInPlan(closest)) => format!("not in the approved plan ({closest})"),
         CallError::Denied(Denied::NotRecorded) => "not in the recording".into(),
-        CallError::Denied(Denied::StateChanged(now)) => format!("the target has changed since the plan: now {now}"),
+        CallError::Denied(Denied::StateChanged(now)) => {
+            format!("the target has changed since the plan: now {now}")
+        }
         CallError::Denied(Denied::KillSwitch) => "Salve is paused".into(),
         CallError::Denied(Denied::Limit(limit)) => format!("limit used up: {limit}"),
         CallError::NotFound(what) => format!("not found: {what}"),

@@ -59,7 +59,7 @@ macro_rules! export_agent {
                 }
             }
 
-            $crate::bindings::agent::export_agent_component!(Component with_types_in $crate::bindings::agent);
+    $crate::bindings::agent::export_agent_component!(Component with_types_in $crate::bindings::agent);
         };
     };
 }
@@ -105,8 +105,8 @@ macro_rules! export_action {
 #[doc(hidden)]
 pub mod glue {
     use crate::{
-        Action, Agent, Batch, Detector, Failure, Findings, Incident, Outcome, Output, Proposal, Receipt, Request,
-        State, bindings::action::exports::salve::plugin::act,
+        Action, Agent, Batch, Detector, Failure, Findings, Incident, Outcome, Output, Proposal, Receipt,
+        Request, State, bindings::action::exports::salve::plugin::act,
     };
     use serde::de::DeserializeOwned;
 
@@ -173,7 +173,11 @@ pub mod glue {
         A::execute(&request(raw)?, plan)
     }
 
-    pub fn undo<A: Action>(raw: act::Request, plan: &Proposal, receipts: &[Receipt]) -> Result<Outcome, Failure> {
+    pub fn undo<A: Action>(
+        raw: act::Request,
+        plan: &Proposal,
+        receipts: &[Receipt],
+    ) -> Result<Outcome, Failure> {
         report_panics();
         A::undo(&request(raw)?, plan, receipts)
     }

@@ -85,8 +85,9 @@ pub use plan::{Expectation, Plan, Proposal, Step};
 /// Everything that most plugins need: `use salve_plugin::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Action, Agent, Batch, CallError, Capabilities, Denied, Detector, Expectation, Failure, Findings, Hypothesis,
-        Incident, Kind, Observation, Outcome, Output, Plan, Proposal, Receipt, Request, Series, State, Step, Target,
-        Window, clock, config, execute_plan, http, log, notify, plan::Expect, process, telemetry, undo_receipts,
+        Action, Agent, Batch, CallError, Capabilities, Denied, Detector, Expectation, Failure, Findings,
+        Hypothesis, Incident, Kind, Observation, Outcome, Output, Plan, Proposal, Receipt, Request, Series,
+        State, Step, Target, Window, clock, config, execute_plan, http, log, notify, plan::Expect, process,
+        telemetry, undo_receipts,
     };
 }

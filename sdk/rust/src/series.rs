@@ -6,7 +6,10 @@
 //!   [`WAIT_NS`] of the host's time
 //! - a snapshot holds live and waiting states, so two restarts in a row lose nothing
 
-use crate::{Batch, Series, codec::{Reader, Writer}};
+use crate::{
+    Batch, Series,
+    codec::{Reader, Writer},
+};
 use std::collections::BTreeMap;
 
 /// How long restored states wait for their series: one hour.

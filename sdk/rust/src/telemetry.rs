@@ -1,7 +1,9 @@
 //! Read access to what the host has seen, for agents and actions. Every answer is bounded, as the contract says.
 
 use crate::Window;
-pub use crate::bindings::action::salve::plugin::telemetry::{Change, EdgeStats, Point, SeriesInfo, ServiceStats};
+pub use crate::bindings::action::salve::plugin::telemetry::{
+    Change, EdgeStats, Point, SeriesInfo, ServiceStats,
+};
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::action::salve::plugin::telemetry as host;

@@ -55,7 +55,12 @@ pub fn set(target: impl AsRef<str>, key: &str, value: Option<&str>) -> Result<Re
 /// The step that licenses [`set`] with just this key and value.
 #[must_use]
 pub fn set_step(target: impl AsRef<str>, key: &str, value: Option<&str>) -> Step {
-    plan::step("config", "set", target.as_ref(), &SetArguments { key: key.into(), value: value.map(Into::into) })
+    plan::step(
+        "config",
+        "set",
+        target.as_ref(),
+        &SetArguments { key: key.into(), value: value.map(Into::into) },
+    )
 }
 
 impl Capabilities for Capability {

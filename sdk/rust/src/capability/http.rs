@@ -85,7 +85,9 @@ impl Capabilities for Capability {
             let body = std::iter::once(none)
                 .chain(bodies.iter().copied())
                 .find(|body| plan::body_sha256(body) == arguments.body_sha256)
-                .ok_or_else(|| CallError::NotFound(format!("no body has the digest {}", arguments.body_sha256)))?;
+                .ok_or_else(|| {
+                    CallError::NotFound(format!("no body has the digest {}", arguments.body_sha256))
+                })?;
             let (response, receipt) = send(&Request {
                 target: step.target.clone(),
                 method: arguments.method,

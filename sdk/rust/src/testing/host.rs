@@ -6,7 +6,11 @@
 //! - without an installed host every call fails, every telemetry answer is empty and the clock stands at 0
 
 use crate::{
-    CallError, Denied, Proposal, Receipt, Step, config::Version, http::{Request as HttpRequest, Response as HttpResponse}, log::Level, process::ProcessStatus,
+    CallError, Denied, Proposal, Receipt, Step,
+    config::Version,
+    http::{Request as HttpRequest, Response as HttpResponse},
+    log::Level,
+    process::ProcessStatus,
     telemetry::{Change, EdgeStats, Point, SeriesInfo, ServiceStats},
 };
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
@@ -238,7 +242,8 @@ impl FakeHost {
                 && let Some(serde_json::Value::String(key)) = arguments.get("key")
             {
                 let versions = state.config.get(&(step.target.clone(), key.clone()));
-                let value = versions.and_then(|versions| versions.first()).and_then(|first| first.value.clone());
+                let value =
+                    versions.and_then(|versions| versions.first()).and_then(|first| first.value.clone());
                 step.inverse = Some(crate::config::set_step(&step.target, key, value.as_deref()).arguments);
                 step.before = Some(format!("{value:?}"));
             }
@@ -287,7 +292,10 @@ fn call<T>(name: &str, act: impl FnOnce(&mut State) -> Result<T, CallError>) -> 
 }
 
 /// Finds the license, lets `act` happen unless this is a dry-run, and files the receipt.
-fn write(call_step: &Step, act: impl FnOnce(&mut State) -> Result<(), CallError>) -> Result<Receipt, CallError> {
+fn write(
+    call_step: &Step,
+    act: impl FnOnce(&mut State) -> Result<(), CallError>,
+) -> Result<Receipt, CallError> {
     let name = format!("{}.{}", call_step.capability, call_step.verb);
     call(&name, |state| {
         let same = |step: &Step, arguments: Option<&str>| {
@@ -425,7 +433,9 @@ pub(crate) mod config {
         call("config.keys", |state| {
             let of_target = state.config.iter().filter(|((owner, _), _)| owner == target);
             Ok(of_target
-                .map(|((_, key), versions)| (key.clone(), versions.first().and_then(|first| first.value.clone())))
+                .map(|((_, key), versions)| {
+                    (key.clone(), versions.first().and_then(|first| first.value.clone()))
+                })
                 .collect())
         })
     }
@@ -502,7 +512,9 @@ pub(crate) mod telemetry {
 
     pub(crate) fn edges(window: Window) -> Vec<EdgeStats> {
         installed().map_or_else(Vec::new, |host| {
-            best(&host.0.borrow().edges, window, |stats: &EdgeStats| (stats.caller.clone(), stats.callee.clone()))
+            best(&host.0.borrow().edges, window, |stats: &EdgeStats| {
+                (stats.caller.clone(), stats.callee.clone())
+            })
         })
     }
 
