@@ -403,6 +403,13 @@ impl Incident {
         self.symptoms.iter().all(|tracked| tracked.symptom.recovered)
     }
 
+    /// Nothing more comes of any symptom that has not recovered, and Salve has nothing more to do.
+    pub(crate) fn is_silent(&self, now: Now, silent_max_ms: u64) -> bool {
+        let mut open = self.symptoms.iter().filter(|tracked| !tracked.symptom.recovered);
+        matches!(self.phase, Phase::Recorded { .. } | Phase::Escalated { .. })
+            && open.all(|tracked| now.since_ms(tracked.heard) > silent_max_ms)
+    }
+
     /// The symptom of this series.
     pub(crate) fn symptom(&self, series: SeriesKey) -> Option<&Tracked> {
         self.symptoms.iter().find(|tracked| tracked.key() == series)

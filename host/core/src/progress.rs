@@ -37,6 +37,9 @@ pub(crate) fn next(core: &Core, incident: &Incident, now: Now) -> Option<Inciden
     if incident.phase.is_idle() && incident.is_recovered() {
         return Some(IncidentChange::Closed { outcome: incident.outcome_if_cleared() });
     }
+    if incident.is_silent(now, settings.silent_max_ms) {
+        return Some(IncidentChange::Closed { outcome: Outcome::Unknown });
+    }
     if core.pause.is_some() && incident.phase.is_before_run() {
         return Some(IncidentChange::Suspended);
     }

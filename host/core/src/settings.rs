@@ -59,6 +59,10 @@ pub struct Settings {
     pub incidents_open_max: u32,
     /// Most symptoms of one incident; beyond it they are counted.
     pub symptoms_max: u32,
+    /// An incident of which nothing more is heard, neither good nor bad, is closed as unknown after this time, in
+    /// milliseconds, once Salve has nothing more to do about it: the series of a service that was taken away never
+    /// recover.
+    pub silent_max_ms: u64,
     /// Closed incidents that are remembered for `history`.
     pub history_max: u32,
 }
@@ -91,6 +95,7 @@ impl Default for Settings {
             wait_ms: 60_000,
             incidents_open_max: 100,
             symptoms_max: 200,
+            silent_max_ms: 86_400_000,
             history_max: 200,
         }
     }

@@ -71,6 +71,8 @@ pub struct Tracked {
     pub observed: Option<EventTime>,
     /// Event time of the newest measured point.
     pub measured: Option<EventTime>,
+    /// Receive time of the newest point, abnormal or not.
+    pub heard: Now,
     /// Points since the end of the newest run.
     pub samples: u32,
     /// What the newest point since the end of the newest run was; none if there was no point.
@@ -96,6 +98,7 @@ impl Tracked {
             },
             observed: Some(observation.time),
             measured: None,
+            heard: now,
             samples: 0,
             sick: None,
         }
@@ -114,6 +117,7 @@ impl Tracked {
     /// Takes in one more abnormal point. `run_started`: of the newest remedy, for what counts as proof against it.
     pub(crate) fn see(&mut self, seen: &Seen, at: Now, run_started: Option<Now>) {
         self.observed = Some(seen.time);
+        self.heard = at;
         let symptom = &mut self.symptom;
         symptom.latest = at;
         symptom.score = symptom.score.max(seen.score);
@@ -143,6 +147,7 @@ impl Tracked {
             return;
         }
         self.measured = Some(time);
+        self.heard = at;
         self.samples = self.samples.saturating_add(1);
         let symptom = &mut self.symptom;
         // A detector may have reported this point, or a newer one, before it was measured here. Missing points have

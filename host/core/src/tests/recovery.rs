@@ -118,6 +118,12 @@ fn an_undo_that_was_cut_off() {
 #[test]
 fn down_time_does_not_count_against_a_remedy() {
     let mut world = World::new();
+    world.reach_verifying().points("checkout", "errors", true, 2);
+    world.now = world.now.plus_ms(100_000);
+    world.crash();
+    assert_eq!(world.phase(), "verifying", "the newest point was abnormal, but the time is not up");
+
+    let mut world = World::new();
     world.reach_verifying().points("checkout", "errors", true, 2).points("checkout", "errors", false, 2);
     world.now = world.now.plus_ms(100_000);
     world.crash();

@@ -100,6 +100,18 @@ fn only_new_points_after_the_run_count() {
     assert_eq!(world.phase(), "verifying", "two of three points");
 }
 
+/// Scenario: some normal points came before the run ended, and one sample is enough.
+/// Guarantees: the row of normal points that makes a symptom recover lies after the run as a whole.
+#[test]
+fn recovery_does_not_span_the_end_of_the_run() {
+    let mut world = World::with(Settings { verify_samples_min: 1, ..settings() });
+    world.reach_planning().planned(without_expectations("config")).points("checkout", "errors", false, 2);
+    world.executed(done()).points("checkout", "errors", false, 2);
+    assert_eq!(world.phase(), "verifying");
+    world.points("checkout", "errors", false, 1);
+    assert_eq!(world.outcome(), Some(Outcome::Healed));
+}
+
 /// Guarantees: `not healed` is said when the time is up, not before and not later, and the remedy is taken back.
 #[test]
 fn not_healed_when_the_time_is_up() {
@@ -234,6 +246,23 @@ fn any_point_ends_missing() {
     }
     world.points("checkout", "rate", false, 3);
     assert_eq!(world.outcome(), Some(Outcome::Recovered));
+}
+
+/// Scenario: people were called, and then the service was taken away for good.
+/// Guarantees: the incident does not stay open for ever; what is still heard of keeps it open.
+#[test]
+fn what_is_never_heard_of_again_is_closed_as_unknown() {
+    for (abnormal_point, outcome) in [(false, Some(Outcome::Unknown)), (true, None)] {
+        let mut world = World::with(Settings { silent_max_ms: 50_000, ..settings() });
+        world.reach_deciding().decided(vec![]).pass(29_200);
+        if abnormal_point {
+            symptom_point(&mut world, true);
+        }
+        world.pass(20_000);
+        assert_eq!(world.outcome(), None);
+        world.pass(1);
+        assert_eq!(world.outcome(), outcome);
+    }
 }
 
 /// Scenario: a run breaks off, or says that it is done and wrote nothing.
