@@ -105,7 +105,7 @@ impl Refusal {
 }
 
 /// Names of what a component imports and exports, as `package/interface@version` or plain.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Interfaces {
     /// In the order of the component.
     pub imports: Vec<String>,

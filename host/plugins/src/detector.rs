@@ -395,14 +395,19 @@ impl DetectorInstance {
         first_failure: Option<GuestErrorKind>,
     ) -> Result<DetectorOutput, GuestErrorKind> {
         let all: Vec<u32> = self.known.keys().filter(|id| !self.aside.contains_key(id)).copied().collect();
+        let count = all.len();
         let mut parts = vec![all];
+        if first_failure.is_some() && count > 0 {
+            // First without any series: a plugin that fails even so is at fault itself.
+            parts.push(Vec::new());
+        }
         let mut live = None;
         let mut output = DetectorOutput {
             scores: batch.scores.then(|| output::no_scores(batch.times.len())),
             ..Default::default()
         };
         let mut last_failure = first_failure;
-        let mut found = 0_usize;
+        let mut found = Vec::new();
         let mut calls = 0;
         while let Some(part) = parts.pop() {
             calls += 1;
@@ -427,8 +432,11 @@ impl DetectorInstance {
             match part.as_slice() {
                 [] => return Err(failure),
                 [id] => {
-                    found += 1;
-                    self.set_aside(*id, failure);
+                    found.push((*id, failure.clone()));
+                    // More than half of all series: it is not the input.
+                    if found.len() > 1 && found.len().saturating_mul(2) > count {
+                        return Err(failure);
+                    }
                 }
                 _ if calls >= ISOLATION_CALLS_MAX => return Err(failure),
                 several => {
@@ -439,8 +447,12 @@ impl DetectorInstance {
             }
         }
         self.live = live;
+        let blameless = !found.is_empty();
+        for (id, failure) in found {
+            self.set_aside(id, failure);
+        }
         if let Some(failure) = last_failure
-            && (found == 0 || self.aside.len() > SET_ASIDE_MAX)
+            && (!blameless || self.aside.len() > SET_ASIDE_MAX)
         {
             // It failed once and not again on the same input, or on so much that the input cannot be it.
             self.plugin.blame(&failure);

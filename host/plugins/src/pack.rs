@@ -11,6 +11,7 @@ use crate::{
     section::{self, Kind},
 };
 use salve_model::text::escape;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wit_component::{ComponentEncoder, StringEncoding};
 
@@ -95,14 +96,14 @@ pub fn pack(core_module: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackErro
 }
 
 /// What is inside a component, for people.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
-    /// Its manifest, or why it has none.
-    pub manifest: Result<Manifest, ManifestError>,
+    /// Its manifest, if it has a valid one.
+    pub manifest: Option<Manifest>,
+    /// Why it would not be loaded, with a way out; none if it would.
+    pub objection: Option<String>,
     /// What it imports and exports.
     pub interfaces: Interfaces,
-    /// Whether it would be admitted.
-    pub refusal: Option<Refusal>,
     /// SHA-256 of the file, lower-case hex.
     pub digest: String,
     /// Size of the file.
@@ -117,16 +118,25 @@ pub struct Inspection {
 /// [`Refusal`] if this is no component at all; other objections stand in the [`Inspection`].
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
     let interfaces = admission::interfaces(bytes)?;
-    let manifest = Manifest::of_component(bytes);
-    let refusal = manifest.as_ref().ok().and_then(|manifest| admission::admit(bytes, manifest).err());
+    let with_hint = |message: String, hint: Option<String>| match hint {
+        Some(hint) => format!("{message}. {hint}"),
+        None => message,
+    };
+    let (manifest, objection) = match Manifest::of_component(bytes) {
+        Err(error) => (None, Some(with_hint(error.to_string(), error.hint()))),
+        Ok(manifest) => {
+            let refusal = admission::admit(bytes, &manifest).err();
+            (Some(manifest), refusal.map(|refusal| with_hint(refusal.to_string(), refusal.hint())))
+        }
+    };
     let manifest_bytes = section::sections(bytes)
         .flatten()
         .find_map(|part| part.custom().filter(|(name, _)| *name == SECTION).map(|(_, data)| data.len()))
         .unwrap_or_default();
     Ok(Inspection {
         manifest,
+        objection,
         interfaces,
-        refusal,
         digest: digest(bytes),
         size_bytes: bytes.len(),
         manifest_bytes,

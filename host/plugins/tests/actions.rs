@@ -88,3 +88,108 @@ async fn plan_execute_undo() {
     assert_eq!(plugin.counters().calls_total, 3);
     assert_eq!(plugin.counters().faults_total, 0);
 }
+
+/// What a plan of this guest ends in.
+async fn plan_error(bench: &common::Bench, guest: &str) -> ActionError {
+    let plugin = bench.load(guest);
+    watched(bench.host.plan(&plugin, request(), Arc::new(Notes::default()), silence())).await.unwrap_err()
+}
+
+fn kind(error: ActionError) -> GuestErrorKind {
+    match error {
+        ActionError::Guest(error) => error.kind,
+        other => panic!("{other}"),
+    }
+}
+
+/// Guarantees: calls to the host are counted, and waiting ends at the wall clock though it costs no CPU time.
+#[tokio::test]
+async fn host_calls_and_waiting_are_limited() {
+    let bench = bench_with(|config| config.limits.wall_clock_ms = Some(200));
+    assert_eq!(
+        kind(plan_error(&bench, "action-host-calls").await),
+        GuestErrorKind::HostCalls { limit: 1_000 }
+    );
+    assert_eq!(kind(plan_error(&bench, "action-sleep").await), GuestErrorKind::WallClock { limit_ms: 200 });
+}
+
+/// Guarantees: parameters that do not fit the schema, another role's plugin and another version's plan never reach a
+/// guest.
+#[tokio::test]
+async fn wrong_calls_never_reach_the_guest() {
+    let bench = bench();
+    let plugin = bench.load("action-echo");
+    let notes = Arc::new(Notes::default());
+    let mut wrong = request();
+    wrong.parameters = r#"{"size":"large"}"#.into();
+    let error = bench.host.plan(&plugin, wrong, notes.clone(), silence()).await.unwrap_err();
+    assert!(matches!(kind(error), GuestErrorKind::Parameters { .. }));
+
+    let detector = bench.load("detector-loop");
+    let error = bench.host.plan(&detector, request(), notes.clone(), silence()).await.unwrap_err();
+    assert!(matches!(kind(error), GuestErrorKind::Role { role: salve_plugins::Role::Detector }));
+
+    let empty = RawProposal {
+        summary: String::new(),
+        steps: Vec::new(),
+        expectations: Vec::new(),
+        extra: Default::default(),
+    };
+    let mut plan = approve(&plugin, empty);
+    plan.action_digest = "0".repeat(64);
+    let error = bench.host.execute(&plugin, request(), &plan, notes.clone(), silence()).await.unwrap_err();
+    assert!(matches!(error, ActionError::OtherVersion { .. }), "{error}");
+    assert_eq!(plugin.counters().instances_total, 0);
+}
+
+/// Scenario: the manifest asks for `config.get`, the code plans and calls `config.set`.
+/// Guarantees: the plan is refused; the call is denied, counted, and reaches no session.
+#[tokio::test]
+async fn verbs_outside_the_manifest_are_denied() {
+    let bench = bench();
+    let text = common::manifest("action-echo", "capabilities = [{ capability = 'config', verbs = ['get'] }]");
+    let component = salve_plugins::pack::pack(&common::core_module("action-echo"), &text).unwrap();
+    let plugin = bench.host.load_bytes(std::path::Path::new("lying"), &component).unwrap();
+    let notes = Arc::new(Notes::default());
+    let error = watched(bench.host.plan(&plugin, request(), notes.clone(), silence())).await.unwrap_err();
+    insta::assert_snapshot!(error, @"");
+
+    let empty = RawProposal {
+        summary: String::new(),
+        steps: Vec::new(),
+        expectations: Vec::new(),
+        extra: Default::default(),
+    };
+    let plan = approve(&plugin, empty);
+    let outcome =
+        watched(bench.host.execute(&plugin, request(), &plan, notes.clone(), silence())).await.unwrap();
+    assert!(!outcome.done);
+    assert!(notes.writes.lock().unwrap().is_empty());
+    assert_eq!(plugin.counters().unrequested_calls_total, 1);
+}
+
+/// Scenario: a guest's time is up, or its caller is gone, in the middle of a write.
+/// Guarantees: the write goes on to its end, so that its result is recorded; an answer that comes by the limit comes
+/// after it.
+#[tokio::test]
+async fn writes_outlive_their_guest() {
+    let bench = bench_with(|config| config.limits.wall_clock_ms = Some(100));
+    let plugin = bench.load("action-echo");
+    let notes = Arc::new(Notes { delay: Duration::from_millis(600), ..Notes::default() });
+    let proposal = watched(bench.host.plan(&plugin, request(), notes.clone(), silence())).await.unwrap();
+    let plan = approve(&plugin, proposal);
+    let error =
+        watched(bench.host.execute(&plugin, request(), &plan, notes.clone(), silence())).await.unwrap_err();
+    assert_eq!(kind(error), GuestErrorKind::WallClock { limit_ms: 100 });
+    assert_eq!(notes.writes.lock().unwrap().len(), 1);
+
+    let notes = Arc::new(Notes { delay: Duration::from_millis(600), ..Notes::default() });
+    let run = bench.host.execute(&plugin, request(), &plan, notes.clone(), silence());
+    assert!(tokio::time::timeout(Duration::from_millis(50), run).await.is_err());
+    watched(async {
+        while notes.writes.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
