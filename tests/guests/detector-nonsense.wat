@@ -17,7 +17,7 @@
     (f32.store offset=20 (local.get $at) (local.get $score))
     (f64.store offset=32 (local.get $at) (local.get $value))
     (i32.store offset=64 (local.get $at) (i32.const 2048))
-    (i32.store offset=68 (local.get $at) (i32.const 27)))
+    (i32.store offset=68 (local.get $at) (i32.const 26)))
   (func (export "salve:plugin/detect@0.1.0#observe") (param i32) (result i32)
     (call $observation (i32.const 4096) (i32.const 4000000000) (f32.const 0.5) (f64.const 1))
     (call $observation (i32.const 4176) (i32.const 0) (f32.const 0.5) (f64.const nan))

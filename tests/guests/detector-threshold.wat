@@ -14,7 +14,7 @@
     (local.get $at))
   (func (export "salve:plugin/detect@0.1.0#configure") (param i32 i32) (result i32) (i32.const 0))
 
-  ;; The batch: added 20 (length) at 16, series 32/36, offsets 40/44, times 48, values 56. A series record has 56 bytes,
+  ;; The batch: added 20 (length) at 16, series 32/36, offsets 40/44, times 48, values 56. A series record has 48 bytes,
   ;; its id at 0. An observation has 80: series 0, time 8, kind 16, rising 17, score 20, confidence 24, value 32,
   ;; expected 40, lower 48, upper 56, reason 64/68. result<output>: list at 4/8, scores none at 12.
   (func (export "salve:plugin/detect@0.1.0#observe") (param $batch i32) (result i32)
@@ -25,7 +25,7 @@
       (loop $added
         (br_if $added_done (i32.ge_u (local.get $index) (i32.load offset=20 (local.get $batch))))
         (if (i32.eq
-              (i32.load (i32.add (i32.load offset=16 (local.get $batch)) (i32.mul (local.get $index) (i32.const 56))))
+              (i32.load (i32.add (i32.load offset=16 (local.get $batch)) (i32.mul (local.get $index) (i32.const 48))))
               (i32.const 13))
           (then unreachable))
         (local.set $index (i32.add (local.get $index) (i32.const 1)))

@@ -1,7 +1,7 @@
 //! What the command line and the daemon say to each other: one JSON object a line over a Unix socket of mode 0600.
 
 use anyhow::{Context, Result, bail};
-use salve_core::IncidentDetail;
+use salve_core::{IncidentDetail, IncidentSummary};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -62,7 +62,7 @@ pub enum Response {
     /// To `Status`.
     Status(Box<Status>),
     /// To `Incidents`.
-    Incidents(Vec<IncidentDetail>),
+    Incidents(Vec<IncidentSummary>),
     /// To `Incident`.
     Incident(Box<IncidentDetail>),
     /// To `Plugins`.

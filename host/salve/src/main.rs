@@ -1,5 +1,7 @@
 //! Self-healing for anything that speaks OpenTelemetry: the daemon and its command line.
 
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` says what a module is for")]
+
 mod commands;
 mod config;
 mod control;

@@ -131,11 +131,11 @@ fn port(name: &str, address: SocketAddr) -> Check {
 
 fn policies(config: &Config) -> Vec<Check> {
     let directory = &config.policies.directory;
-    match salve_policy::PolicySet::load(directory) {
-        Ok(set) if set.names().is_empty() => {
+    match salve_policy::check(directory) {
+        Ok(report) if report.policies.is_empty() => {
             vec![Check::warning("policies", format!("no *.rhai in `{}`", directory.display()), "without a policy nothing is ever done; start from policies/default.rhai")]
         }
-        Ok(set) => vec![Check::good("policies", set.names().join(", "))],
+        Ok(report) => vec![Check::good("policies", report.policies.join(", "))],
         Err(errors) => vec![Check::bad("policies", errors.to_string(), "salve policy check DIRECTORY")],
     }
 }
@@ -166,7 +166,7 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
         (Role::Agent, "no cause will be named"),
         (Role::Action, "nothing can be done"),
     ] {
-        let names: Vec<_> = loaded.iter().filter(|plugin| plugin.role == role).map(|plugin| plugin.manifest.name.clone()).collect();
+        let names: Vec<_> = loaded.iter().filter(|plugin| plugin.role() == role).map(|plugin| plugin.name().to_owned()).collect();
         let name = format!("{role:?}s").to_lowercase();
         if names.is_empty() {
             checks.push(Check::warning(&name, "none", format!("{hint}; put components into `{}`", directory.display())));
@@ -175,7 +175,7 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
         }
     }
     for detector in config.detectors() {
-        if !loaded.iter().any(|plugin| plugin.manifest.name == detector.plugin) {
+        if !loaded.iter().any(|plugin| plugin.name() == detector.plugin) {
             checks.push(Check::bad("detectors", format!("[[detector]] `{}` wants the plugin `{}`", detector.name, detector.plugin), "put it into the plugin folder"));
         }
     }
@@ -213,14 +213,14 @@ fn targets(config: &Config) -> Vec<Check> {
 
 fn grants(config: &Config, plugins: &[Arc<salve_plugins::Plugin>]) -> Vec<Check> {
     let mut checks = Vec::new();
-    for plugin in plugins.iter().filter(|plugin| plugin.role == Role::Action) {
-        let name = PluginName(plugin.manifest.name.clone());
+    for plugin in plugins.iter().filter(|plugin| plugin.role() == Role::Action) {
+        let name = PluginName(plugin.name().to_owned());
         if !config.grants.iter().any(|grant| grant.plugin == name) {
             checks.push(Check::warning("grants", format!("`{name}` is loaded and may do nothing"), "add a [[grant]] if a policy is to use it"));
         }
     }
     for grant in &config.grants {
-        if !plugins.iter().any(|plugin| plugin.manifest.name == grant.plugin.0) {
+        if !plugins.iter().any(|plugin| plugin.name() == grant.plugin.0) {
             checks.push(Check::warning("grants", format!("there is no plugin `{}` for this grant", grant.plugin), "remove the grant, or add the plugin"));
         }
     }
@@ -237,7 +237,7 @@ fn ledger(config: &Config) -> Check {
     }
     match salve_ledger::verify(&path) {
         Ok(report) if report.first_bad.is_none() => Check::good("ledger", format!("{} entries, chain intact", report.entries)),
-        Ok(report) => Check::bad("ledger", report.to_string(), "keep the file as evidence and find out who changed it"),
+        Ok(report) => Check::bad("ledger", super::ledger::describe(&report), "keep the file as evidence and find out who changed it"),
         Err(error) => Check::bad("ledger", format!("{error}"), "check the file's owner and the disk"),
     }
 }

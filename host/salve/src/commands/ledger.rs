@@ -28,7 +28,7 @@ pub enum Command {
         from: u64,
         /// At most so many.
         #[arg(long, default_value_t = 1_000)]
-        limit: usize,
+        limit: u64,
         /// Answer in JSON, one entry a line.
         #[arg(long)]
         json: bool,
@@ -62,14 +62,14 @@ pub fn run(command: Command) -> Result<ExitCode> {
             if json {
                 output::say_json(&report)?;
             } else {
-                output::say(&report.to_string());
+                output::say(&describe(&report));
             }
             Ok(if report.first_bad.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::Show { place, incident, from, limit, json } => {
             let reader = salve_ledger::LedgerReader::open(&place.path()?)?;
             let filter = salve_ledger::Filter { from_seq: from, incident, limit: Some(limit), ..Default::default() };
-            for entry in reader.entries(&filter)? {
+            for entry in reader.entries(filter)? {
                 if json {
                     output::say(&serde_json::to_string(&entry)?);
                 } else {
@@ -86,5 +86,14 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// A report in words.
+pub fn describe(report: &salve_ledger::VerifyReport) -> String {
+    let entries = format!("{} entries, {} of them erased, head {}", report.entries, report.erased, report.head_hash);
+    match &report.first_bad {
+        None => format!("intact: {entries}"),
+        Some(bad) => format!("NOT AS WRITTEN: entry {} ({:?}); before it {entries}", bad.seq, bad.problem),
     }
 }

@@ -48,8 +48,9 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Inspect { component } => {
             let bytes = std::fs::read(&component).with_context(|| format!("cannot read `{}`", component.display()))?;
-            output::say_json(&salve_plugins::pack::inspect(&bytes)?)?;
-            Ok(ExitCode::SUCCESS)
+            let inspection = salve_plugins::pack::inspect(&bytes)?;
+            output::say_json(&inspection)?;
+            Ok(if inspection.objection.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Command::List(arguments) => {
             let Response::Plugins(plugins) = arguments.config.ask(&Request::Plugins)? else {

@@ -27,9 +27,12 @@ pub enum Command {
 /// Carries out the command. Exit code 1 if a policy or a test is wrong.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Check { directory } => match salve_policy::PolicySet::load(&directory) {
-            Ok(set) => {
-                output::say(&format!("{} policies, digest {}", set.names().len(), set.digest()));
+        Command::Check { directory } => match salve_policy::check(&directory) {
+            Ok(report) => {
+                output::say(&format!("{} · digest {}", report.policies.join(", "), report.digest));
+                if !report.untested.is_empty() {
+                    output::say(&format!("without tests: {}", report.untested.join(", ")));
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Err(errors) => {
@@ -48,9 +51,18 @@ pub fn run(command: Command) -> Result<ExitCode> {
             if json {
                 output::say_json(&report)?;
             } else {
-                output::say(&report.to_string());
+                for test in &report.tests {
+                    match &test.failure {
+                        None => output::say(&format!("ok    {} {}", test.file, test.name)),
+                        Some(failure) => {
+                            output::say(&format!("FAIL  {} {}\n      {failure}", test.file, test.name));
+                            test.hint.iter().for_each(|hint| output::say(&format!("      → {hint}")));
+                        }
+                    }
+                }
+                output::say(&format!("{} passed, {} failed", report.passed(), report.failed()));
             }
-            Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            Ok(if report.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
     }
 }

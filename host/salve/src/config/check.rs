@@ -39,6 +39,8 @@ pub fn problems(config: &Config) -> Vec<String> {
     if let Some(channel) = &config.escalation.channel {
         known("escalation", "channel", "notify", channel, &channels, &mut problems);
     }
+    problems.extend(config.otlp.problems().into_iter().map(|problem| format!("otlp: {problem}")));
+    problems.extend(config.signals.problems().into_iter().map(|problem| format!("signals: {problem}")));
     if config.guards.tick_ms == 0 {
         problems.push("guards.tick_ms must be at least 1".into());
     }

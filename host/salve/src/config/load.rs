@@ -141,14 +141,18 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
         *path = folder.join(&*path);
     }
     config.otlp.resolve_paths(folder);
-    for process in &mut config.processes {
-        process.resolve_paths(folder);
-    }
-    for target in &mut config.targets {
-        target.resolve_paths(folder);
-    }
-    for secret in &mut config.secrets {
-        secret.resolve_paths(folder);
+    let processes = config
+        .processes
+        .iter_mut()
+        .flat_map(|process| std::iter::once(&mut process.log_file).chain(&mut process.working_directory));
+    let files = config
+        .targets
+        .iter_mut()
+        .filter_map(|target| target.config.as_mut())
+        .flat_map(|file| std::iter::once(&mut file.file).chain(&mut file.root));
+    let secrets = config.secrets.iter_mut().filter_map(|secret| secret.file.as_mut());
+    for path in processes.chain(files).chain(secrets) {
+        *path = folder.join(&*path);
     }
 }
 

@@ -9,7 +9,7 @@
 mod check;
 mod load;
 
-pub use load::{ConfigError, load};
+pub use load::load;
 
 use salve_capabilities::{ChannelConfig, SecretConfig, TargetConfig, UnitConfig};
 use salve_core::Settings;
@@ -46,6 +46,8 @@ pub struct Config {
     pub policies: PoliciesConfig,
     /// Guards and times of the decision core.
     pub guards: Settings,
+    /// Watched configuration files.
+    pub config_files: ConfigFilesConfig,
     /// Whom to tell when Salve does not know further.
     pub escalation: EscalationConfig,
     /// Processes that Salve supervises.
@@ -79,6 +81,7 @@ impl Default for Config {
             plugins: PluginsConfig::default(),
             policies: PoliciesConfig::default(),
             guards: Settings::default(),
+            config_files: ConfigFilesConfig::default(),
             escalation: EscalationConfig::default(),
             processes: Vec::new(),
             targets: Vec::new(),
@@ -215,11 +218,39 @@ impl Default for PluginsConfig {
 pub struct PoliciesConfig {
     /// Folder of `*.rhai` files, watched while Salve runs.
     pub directory: PathBuf,
+    /// Bounds of one evaluation and of the set.
+    pub limits: salve_policy::PolicyLimits,
 }
 
 impl Default for PoliciesConfig {
     fn default() -> Self {
-        Self { directory: PathBuf::from("policies") }
+        Self { directory: PathBuf::from("policies"), limits: salve_policy::PolicyLimits::default() }
+    }
+}
+
+/// Watched configuration files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFilesConfig {
+    /// A value counts as good after it was in force for so long with no open incident on its target, in milliseconds.
+    pub good_after_ms: u64,
+    /// Time between two looks at each file, besides the kernel's notices, in milliseconds.
+    pub recheck_ms: u64,
+    /// Most versions kept for one key.
+    pub versions_max: usize,
+    /// Most back-ups kept for one file.
+    pub backups_max: usize,
+}
+
+impl Default for ConfigFilesConfig {
+    fn default() -> Self {
+        let brokers = salve_capabilities::BrokersConfig::default();
+        Self {
+            good_after_ms: brokers.config_good_after_ms,
+            recheck_ms: brokers.config_recheck_ms,
+            versions_max: brokers.config_versions_max,
+            backups_max: brokers.config_backups_max,
+        }
     }
 }
 

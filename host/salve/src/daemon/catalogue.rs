@@ -86,13 +86,13 @@ impl Catalogue {
     }
 
     fn insert(&self, path: &Path, plugin: Arc<Plugin>) -> Result<String, String> {
-        let name = plugin.manifest.name.clone();
+        let name = plugin.name().to_owned();
         let mut state = self.write();
         let taken = state.files.iter().find(|(other, (_, result))| other.as_path() != path && result.as_ref() == Ok(&name));
         if let Some((other, _)) = taken {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
-        tracing::info!(plugin = name, version = %plugin.manifest.version, role = ?plugin.role, digest = %plugin.digest, "Plugin loaded.");
+        tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %plugin.digest(), "Plugin loaded.");
         state.plugins.insert(name.clone(), plugin);
         Ok(name)
     }
@@ -105,7 +105,7 @@ impl Catalogue {
     /// Agents in the order in which they are asked.
     pub fn agents(&self) -> Vec<Arc<Plugin>> {
         let state = self.read();
-        let of_role = |plugin: &&Arc<Plugin>| plugin.role == Role::Agent;
+        let of_role = |plugin: &&Arc<Plugin>| plugin.role() == Role::Agent;
         if state.agents.is_empty() {
             state.plugins.values().filter(of_role).cloned().collect()
         } else {
@@ -115,24 +115,24 @@ impl Catalogue {
 
     /// An action.
     pub fn action(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.plugin(name).filter(|plugin| plugin.role == Role::Action)
+        self.plugin(name).filter(|plugin| plugin.role() == Role::Action)
     }
 
     /// Names of all actions.
     pub fn action_names(&self) -> Vec<String> {
         let state = self.read();
-        state.plugins.values().filter(|plugin| plugin.role == Role::Action).map(|plugin| plugin.manifest.name.clone()).collect()
+        state.plugins.values().filter(|plugin| plugin.role() == Role::Action).map(|plugin| plugin.name().to_owned()).collect()
     }
 
     /// What policies may choose from: actions with at least one grant.
     pub fn actions(&self, brokers: &Brokers) -> Vec<CatalogueEntry> {
-        let actions: Vec<_> = self.read().plugins.values().filter(|plugin| plugin.role == Role::Action).cloned().collect();
+        let actions: Vec<_> = self.read().plugins.values().filter(|plugin| plugin.role() == Role::Action).cloned().collect();
         actions
             .into_iter()
             .map(|plugin| CatalogueEntry {
-                targets: brokers.granted_targets(&PluginName(plugin.manifest.name.clone())),
-                summary: plugin.manifest.summary.clone(),
-                action: plugin.manifest.name.clone(),
+                targets: brokers.granted_targets(&PluginName(plugin.name().to_owned())),
+                summary: plugin.manifest().summary.clone(),
+                action: plugin.name().to_owned(),
             })
             .filter(|entry| !entry.targets.is_empty())
             .collect()

@@ -86,12 +86,18 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             Ok(()) => Response::Done("reloaded".into()),
             Err(error) => Response::Error(format!("{error:#}")),
         },
-        Request::Incidents => Response::Incidents(daemon.view().incidents.clone()),
+        Request::Incidents => {
+            let mut incidents = daemon.questions.ask(|core| core.incidents()).await.unwrap_or_default();
+            incidents.reverse();
+            Response::Incidents(incidents)
+        }
         Request::Incident { id } => {
-            let view = daemon.view();
-            match view.incidents.iter().find(|incident| incident.view.id.0 == id) {
-                Some(incident) => Response::Incident(Box::new(incident.clone())),
-                None => Response::Error(format!("there is no incident `{id}` in memory; `salve ledger show --incident {id}` has older ones")),
+            let incident = salve_model::incident::IncidentId(id.clone());
+            match daemon.questions.ask(move |core| core.incident(&incident)).await.flatten() {
+                Some(incident) => Response::Incident(Box::new(incident)),
+                None => Response::Error(format!(
+                    "there is no incident `{id}` in memory\n\nhint: `salve ledger show --incident {id}` has older ones"
+                )),
             }
         }
         Request::Approve { id, by, approved } => {
@@ -109,14 +115,14 @@ fn plugins(daemon: &Daemon) -> Vec<PluginStatus> {
         .all()
         .iter()
         .map(|plugin| {
-            let granted = daemon.brokers.granted_targets(&PluginName(plugin.manifest.name.clone()));
+            let granted = daemon.brokers.granted_targets(&PluginName(plugin.name().to_owned()));
             PluginStatus {
-                name: plugin.manifest.name.clone(),
-                version: plugin.manifest.version.clone(),
-                role: format!("{:?}", plugin.role).to_lowercase(),
-                summary: plugin.manifest.summary.clone(),
-                digest: plugin.digest.clone(),
-                state: if plugin.role == salve_plugins::Role::Action && granted.is_empty() {
+                name: plugin.name().to_owned(),
+                version: plugin.manifest().version.clone(),
+                role: plugin.role().to_string(),
+                summary: plugin.manifest().summary.clone(),
+                digest: plugin.digest().to_owned(),
+                state: if plugin.role() == salve_plugins::Role::Action && granted.is_empty() {
                     "loaded, not granted".into()
                 } else {
                     "active".into()

@@ -214,7 +214,7 @@ impl DetectorThread {
             .iter()
             .filter(|((id, _), shard)| {
                 new.get(id).is_none_or(|binding| {
-                    binding.plugin.digest != shard.binding.plugin.digest || binding.parameters != shard.binding.parameters
+                    binding.plugin.digest() != shard.binding.plugin.digest() || binding.parameters != shard.binding.parameters
                 })
             })
             .map(|(key, _)| *key)
@@ -241,7 +241,7 @@ impl DetectorThread {
             None => (None, SeriesIds::default()),
         };
         let with_state = state.is_some();
-        let options = |state| DetectorOptions { name: binding.name.clone(), parameters: binding.parameters.clone(), state };
+        let options = |state| DetectorOptions { name: binding.name.clone(), parameters_json: binding.parameters.clone(), state };
         let mut opened = self.host.detector(&binding.plugin, options(state)).await;
         let mut ids = ids;
         if let (true, Err(error)) = (with_state, &opened) {
@@ -267,7 +267,7 @@ impl DetectorThread {
         for (id, shard_number, batch) in std::mem::take(&mut round.batches) {
             let Some(binding) = self.bindings.get(&id).cloned() else { continue };
             if !self.shards.contains_key(&(id, shard_number)) {
-                let saved = self.snapshots.load(&binding.name, shard_number, &binding.plugin.digest);
+                let saved = self.snapshots.load(&binding.name, shard_number, binding.plugin.digest());
                 let Some(shard) = self.open(binding.clone(), saved).await else { continue };
                 self.shards.insert((id, shard_number), shard);
             }
@@ -325,7 +325,7 @@ impl DetectorThread {
     async fn save_all(&mut self) {
         for ((_, number), shard) in &mut self.shards {
             match shard.instance.snapshot().await {
-                Ok(state) => self.snapshots.save(&shard.binding.name, *number, &shard.binding.plugin.digest, &state, &shard.ids),
+                Ok(state) => self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state, &shard.ids),
                 Err(error) => tracing::warn!(detector = %shard.binding.name, %error, "Detector gave no snapshot."),
             }
         }

@@ -7,24 +7,34 @@
 //! - the core is touched by this task only; others see copies
 
 use super::{clock::Clock, effects::Effects};
-use salve_core::{Core, Effect, Event, IncidentDetail, Step};
+use salve_core::{Core, Effect, Event, Step};
 use salve_ledger::{EntryKind, LedgerError, LedgerHandle, NewEntry};
-use salve_model::{Tenant, incident::IncidentId, time::Now};
+use salve_model::{incident::IncidentId, time::Now};
 use serde_json::{Value, json};
-use std::sync::{Arc, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-/// What others may see of the core, replaced after each step that changed it.
-#[derive(Debug, Default)]
-pub struct View {
-    /// Newest first.
-    pub incidents: Vec<IncidentDetail>,
-    /// Kill switch, as the core knows it.
-    pub paused: bool,
+/// A question about the core, answered between two events.
+pub type Question = Box<dyn FnOnce(&Core) + Send>;
+
+/// The way to ask.
+#[derive(Clone)]
+pub struct Questions(mpsc::Sender<Question>);
+
+impl Questions {
+    /// A way to ask, and the end that the driver needs.
+    pub fn new() -> (Self, mpsc::Receiver<Question>) {
+        let (sender, receiver) = mpsc::channel(64);
+        (Self(sender), receiver)
+    }
+
+    /// Asks and waits; none if the daemon stops.
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Core) -> T + Send + 'static) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |core| drop(reply.send(question(core))));
+        self.0.send(question).await.ok()?;
+        answer.await.ok()
+    }
 }
-
-/// A view that many may read.
-pub type SharedView = Arc<RwLock<Arc<View>>>;
 
 /// The core and all that it needs to live.
 pub struct Driver {
@@ -32,7 +42,6 @@ pub struct Driver {
     ledger: LedgerHandle,
     clock: Clock,
     effects: Effects,
-    view: SharedView,
 }
 
 impl Driver {
@@ -45,7 +54,6 @@ impl Driver {
         ledger: LedgerHandle,
         clock: Clock,
         effects: Effects,
-        view: SharedView,
     ) -> anyhow::Result<Self> {
         use anyhow::Context;
         let mut core = Core::new();
@@ -54,60 +62,65 @@ impl Driver {
                 .context("cannot understand a recorded transition; was the ledger written by a newer Salve?")?;
             core.apply(&transition);
         }
-        Ok(Self { core, ledger, clock, effects, view })
+        Ok(Self { core, ledger, clock, effects })
     }
 
     /// Takes up what a crash cut off, then handles events until the channel closes.
     ///
     /// # Errors
     /// If the ledger cannot be written.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) -> Result<(), LedgerError> {
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, mut questions: mpsc::Receiver<Question>) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let step = self.core.recover(now);
         self.carry_out(json!("recover"), now, step).await?;
-        while let Some(event) = events.recv().await {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                Some(question) = questions.recv() => {
+                    question(&self.core);
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
             let now = self.clock.now();
             let step = self.core.step(&event, now);
             if step.transitions.is_empty() && step.effects.is_empty() {
                 continue;
             }
-            let input = serde_json::to_value(&event).unwrap_or_else(|error| json!({ "unrecordable": error.to_string() }));
+            let input = recordable(&event);
             self.carry_out(input, now, step).await?;
         }
-        Ok(())
     }
 
     async fn carry_out(&mut self, input: Value, now: Now, step: Step) -> Result<(), LedgerError> {
-        let incident = step.effects.iter().map(incident_of).next().map(|incident| incident.0.clone());
-        let entry = |kind, incident: Option<String>, payload| NewEntry {
-            now_ms: now.0,
-            tenant: Tenant::default().0,
-            incident,
-            kind,
-            schema_version: salve_core::SCHEMA_VERSION,
-            payload,
+        if step.transitions.is_empty() && step.effects.is_empty() {
+            return Ok(());
+        }
+        let entry = |kind, incident: Option<&IncidentId>, payload| {
+            let mut entry = NewEntry::new(kind, now.0, payload);
+            entry.incident = incident.map(|incident| incident.0.clone());
+            entry.schema_version = salve_core::SCHEMA_VERSION;
+            entry
         };
-        let mut entries = vec![entry(EntryKind::Input, incident, input)];
+        let of_input = step.transitions.iter().find_map(|transition| transition.incident());
+        let mut entries = vec![entry(EntryKind::Input, of_input, input)];
         for transition in &step.transitions {
-            let payload = serde_json::to_value(transition).unwrap_or(Value::Null);
-            entries.push(entry(EntryKind::Transition, transition.incident().map(|id| id.0.clone()), payload));
+            entries.push(entry(EntryKind::Transition, transition.incident(), recordable(transition)));
         }
         for effect in &step.effects {
-            let payload = serde_json::to_value(effect).unwrap_or(Value::Null);
-            entries.push(entry(EntryKind::Effect, Some(incident_of(effect).0.clone()), payload));
+            entries.push(entry(EntryKind::Effect, Some(incident_of(effect)), recordable(effect)));
         }
         self.ledger.append(entries).await?;
-        self.show();
         for effect in step.effects {
             self.effects.start(effect, now);
         }
         Ok(())
     }
+}
 
-    fn show(&self) {
-        let view = Arc::new(View { incidents: self.core.incidents(), paused: self.core.paused() });
-        *self.view.write().unwrap_or_else(std::sync::PoisonError::into_inner) = view;
-    }
+/// JSON for the ledger. All recorded types can be put into JSON; if one day one cannot, the entry says so.
+fn recordable(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_else(|error| json!({ "unrecordable": error.to_string() }))
 }
 
 /// The incident that an effect belongs to.

@@ -1,20 +1,23 @@
 //! Carries out what the core asks for, each effect in a task of its own, and brings the answer back as an event.
 
-use super::{catalogue::Catalogue, clock::Clock, signals::SignalsHandle};
+use super::{catalogue::Catalogue, clock::Clock, journal::RecordedWrite, signals::SignalsHandle};
 use salve_capabilities::{Brokers, Phase, SessionSpec};
-use salve_core::{Effect, Event, event::RequestId};
+use salve_core::{Effect, Event};
 use salve_ledger::LedgerHandle;
 use salve_model::{
     PluginName, Target, TargetId,
     call::Telemetry,
     incident::{DecisionInput, Findings, IncidentId, IncidentView, Outcome},
-    plan::{Plan, Receipt, RunResult},
+    plan::{Plan, Receipt, RunResult, WriteState},
     text::escape,
     time::Now,
 };
-use salve_plugins::{ActionRequest, ConsultRequest, PluginHost};
+use salve_plugins::{ActionRequest, PluginHost, Question};
 use salve_policy::PolicyStore;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 
 /// Everything that effects need.
@@ -38,7 +41,12 @@ pub struct Effects {
     pub clock: Clock,
     /// Channel for escalations, if there is one.
     pub escalation: Arc<std::sync::RwLock<Option<String>>>,
+    /// Targets that open incidents concern.
+    pub concerned: Arc<std::sync::Mutex<BTreeMap<IncidentId, BTreeSet<TargetId>>>>,
 }
+
+/// Most reads and writes of one guest call that reach the brokers; the plugin host has its own, configured limit.
+const HOST_CALLS_MAX: u32 = 10_000;
 
 impl Effects {
     /// Starts an effect and returns at once.
@@ -51,7 +59,7 @@ impl Effects {
                     tracing::info!(incident = %incident, service = %escape(&symptom.series.service, 100),
                         signal = %escape(&symptom.series.name, 100), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
-                self.brokers.incident_open(&services_targets(&self.brokers.targets(), &view.services));
+                self.mark_open(&incident, &view.services);
                 self.answer(async move {
                     let findings = effects.diagnose(&incident, view).await;
                     Event::Diagnosed { incident, request, findings }
@@ -106,7 +114,7 @@ impl Effects {
                     Outcome::Healed => tracing::info!(incident = %incident, "Closed: healed."),
                     other => tracing::info!(incident = %incident, outcome = ?other, "Closed."),
                 }
-                self.brokers.incident_closed(&incident);
+                self.mark_closed(&incident);
             }
         }
     }
@@ -125,29 +133,29 @@ impl Effects {
         let mut problems = Vec::new();
         let mut nothing_found = None;
         for plugin in self.catalogue.agents() {
-            let request = ConsultRequest {
+            let question = Question {
                 incident: view.clone(),
                 targets: targets.clone(),
                 catalogue: self.catalogue.actions(&self.brokers),
-                question: "cause".into(),
-                now: self.clock.now(),
+                now: unix_ns(self.clock.now()),
             };
             let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
-            match self.host.consult(&plugin, request, telemetry).await {
+            match self.host.consult(&plugin, question, telemetry).await {
                 Ok(mut findings) => {
                     for hypothesis in &mut findings.hypotheses {
                         hypothesis.targets = services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
                     }
                     if let Some(first) = findings.hypotheses.first() {
-                        tracing::info!(incident = %incident, agent = %plugin.manifest.name, suspect = %escape(&first.suspect, 100),
+                        self.mark_open(incident, std::slice::from_ref(&first.suspect));
+                        tracing::info!(incident = %incident, agent = %plugin.name(), suspect = %escape(&first.suspect, 100),
                             mechanism = %escape(&first.mechanism, 50), probability = first.probability, "Diagnosed.");
                         return Ok(findings);
                     }
                     nothing_found = Some(findings);
                 }
                 Err(error) => {
-                    tracing::error!(incident = %incident, agent = %plugin.manifest.name, %error, "Agent failed.");
-                    problems.push(format!("{}: {error}", plugin.manifest.name));
+                    tracing::error!(incident = %incident, agent = %plugin.name(), %error, "Agent failed.");
+                    problems.push(format!("{}: {error}", plugin.name()));
                 }
             }
         }
@@ -161,7 +169,7 @@ impl Effects {
     async fn decide(&self, mut input: DecisionInput) -> Result<salve_model::incident::Decision, String> {
         input.catalogue = self.catalogue.actions(&self.brokers);
         let policies = self.policies.clone();
-        tokio::task::spawn_blocking(move || policies.decide(&input).map_err(|error| error.to_string()))
+        tokio::task::spawn_blocking(move || policies.current().decide(&input).map_err(|error| error.to_string()))
             .await
             .unwrap_or_else(|error| Err(format!("the policy engine stopped: {error}")))
     }
@@ -178,7 +186,7 @@ impl Effects {
         let plugin = self.catalogue.action(action).ok_or_else(|| {
             format!("there is no action `{action}`; loaded are {}", self.catalogue.action_names().join(", "))
         })?;
-        let name = PluginName(plugin.manifest.name.clone());
+        let name = PluginName(plugin.name().to_owned());
         let targets: Vec<Target> = self.brokers.targets().into_iter().filter(|known| known.id == *target).collect();
         if targets.is_empty() {
             return Err(format!("there is no target `{target}`"));
@@ -190,17 +198,18 @@ impl Effects {
             plan: None,
             receipts: Vec::new(),
             dry_run: false,
+            host_calls_max: HOST_CALLS_MAX,
         });
         let request = ActionRequest {
             incident: incident.clone(),
             targets: targets.clone(),
             parameters: parameters.to_owned(),
-            started,
-            now,
+            started: unix_ns(started),
+            now: unix_ns(now),
         };
         let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
         let raw = self.host.plan(&plugin, request, session, telemetry).await.map_err(|error| error.to_string())?;
-        let steps = self.brokers.complete_plan(&name, raw.steps).await.map_err(|error| error.to_string())?;
+        let steps = self.brokers.complete_plan(&name, raw.steps.into_iter().map(raw_step).collect()).await.map_err(|error| error.to_string())?;
         let service = targets.first().and_then(|target| target.attributes.get("service.name")).cloned().unwrap_or_default();
         let expectations = raw
             .expectations
@@ -214,7 +223,7 @@ impl Effects {
             .collect();
         Ok(Plan {
             action: name,
-            action_digest: plugin.digest.clone(),
+            action_digest: plugin.digest().to_owned(),
             targets: targets.into_iter().map(|target| target.id).collect(),
             parameters: parameters.to_owned(),
             summary: raw.summary,
@@ -225,7 +234,7 @@ impl Effects {
     }
 
     fn spec(&self, incident: &IncidentId, plan: &Plan, phase: Phase, receipts: Vec<Receipt>, dry_run: bool) -> SessionSpec {
-        SessionSpec { plugin: plan.action.clone(), incident: incident.clone(), phase, plan: Some(plan.clone()), receipts, dry_run }
+        SessionSpec { plugin: plan.action.clone(), incident: incident.clone(), phase, plan: Some(plan.clone()), receipts, dry_run, host_calls_max: HOST_CALLS_MAX }
     }
 
     async fn run(&self, incident: &IncidentId, plan: &Plan, spec: SessionSpec, started: Now, now: Now) -> RunResult {
@@ -233,13 +242,13 @@ impl Effects {
         let Some(plugin) = self.catalogue.action(&plan.action.0) else {
             return refused(format!("the action `{}` is not loaded any more", plan.action));
         };
-        if plugin.digest != plan.action_digest {
+        if plugin.digest() != plan.action_digest {
             return refused(format!("the action `{}` was replaced by another version after it had planned", plan.action));
         }
         let undo = matches!(spec.phase, Phase::Undo);
         let receipts = spec.receipts.clone();
         let targets = self.brokers.targets().into_iter().filter(|target| plan.targets.contains(&target.id)).collect();
-        let request = ActionRequest { incident: incident.clone(), targets, parameters: plan.parameters.clone(), started, now };
+        let request = ActionRequest { incident: incident.clone(), targets, parameters: plan.parameters.clone(), started: unix_ns(started), now: unix_ns(now) };
         let session = self.brokers.session(spec);
         let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
         let outcome = if undo {
@@ -248,7 +257,7 @@ impl Effects {
             self.host.execute(&plugin, request, plan, session.clone(), telemetry).await
         };
         // What was done is the broker's word, whatever the guest says.
-        let summary = session.finish();
+        let summary = session.finish().await;
         let (done, note) = match outcome {
             Ok(outcome) => (outcome.done, outcome.note),
             Err(error) => (false, error.to_string()),
@@ -257,8 +266,8 @@ impl Effects {
     }
 
     async fn reconcile(&self, incident: &IncidentId, plan: &Plan, undo: bool) -> RunResult {
-        match super::journal::open_and_closed_writes(&self.ledger, incident, plan, undo).await {
-            Ok(writes) => self.brokers.reconcile(plan, undo, writes).await,
+        match super::journal::writes_of(&self.ledger, incident, plan, undo) {
+            Ok(writes) => self.reconcile_writes(plan, undo, writes).await,
             Err(error) => RunResult {
                 done: false,
                 note: format!("cannot read the ledger to reconcile: {error}"),
@@ -268,16 +277,61 @@ impl Effects {
         }
     }
 
+    /// Asks what is true of writes without a result, and adds those whose result was recorded.
+    async fn reconcile_writes(&self, plan: &Plan, undo: bool, writes: Vec<RecordedWrite>) -> RunResult {
+        let (settled, open): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(_, _, outcome)| outcome.is_some());
+        let open = open.into_iter().map(|(id, intent, _)| (intent, id)).collect();
+        let mut result = self.brokers.reconcile(plan, undo, open).await;
+        let outcomes: Vec<_> = settled.into_iter().filter_map(|(_, _, outcome)| outcome).collect();
+        result.uncertain |= outcomes.iter().any(|outcome| outcome.state == WriteState::Unknown);
+        result.receipts.splice(0..0, outcomes.into_iter().filter_map(|outcome| outcome.receipt));
+        result
+    }
+
+    /// Values of these targets' files do not become good while the incident is open.
+    fn mark_open(&self, incident: &IncidentId, services: &[String]) {
+        let targets = services_targets(&self.brokers.targets(), services);
+        let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = concerned.entry(incident.clone()).or_default();
+        let new: Vec<_> = targets.into_iter().filter(|target| known.insert(target.clone())).collect();
+        self.brokers.incident_opened(&new);
+    }
+
+    fn mark_closed(&self, incident: &IncidentId) {
+        let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let targets: Vec<_> = concerned.remove(incident).into_iter().flatten().collect();
+        self.brokers.incident_closed(&targets);
+    }
+
     /// Tells people over the operator's channel. The log and the ledger already have it.
     fn tell(&self, incident: IncidentId, text: String) {
         let channel = self.escalation.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let Some(channel) = channel else { return };
         let brokers = self.brokers.clone();
+        let fields = [("incident".to_owned(), incident.0.clone()), ("summary".to_owned(), text)];
         tokio::spawn(async move {
-            if let Err(error) = brokers.escalate(&channel, &incident, &text).await {
+            if let Err(error) = brokers.announce(&channel, &fields).await {
                 tracing::error!(%incident, channel, %error, "Cannot tell people.");
             }
         });
+    }
+}
+
+/// The contract counts in nanoseconds.
+fn unix_ns(now: Now) -> u64 {
+    now.0.saturating_mul(1_000_000)
+}
+
+/// What the guest proposed, handed to the broker that completes it.
+fn raw_step(step: salve_plugins::RawStep) -> salve_capabilities::RawStep {
+    salve_capabilities::RawStep {
+        capability: step.capability,
+        verb: step.verb,
+        target: step.target,
+        arguments: step.arguments,
+        before: step.before,
+        after: step.after,
+        inverse: step.inverse,
     }
 }
 

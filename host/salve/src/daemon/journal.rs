@@ -6,7 +6,7 @@ use salve_ledger::{Entry, EntryKind, Filter, LedgerError, LedgerHandle, LedgerRe
 use salve_model::{
     call::BoxFuture,
     incident::IncidentId,
-    plan::{Plan, WriteState},
+    plan::Plan,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub type RecordedWrite = (u64, Intent, Option<WriteOutcome>);
 pub fn writes_of(ledger: &LedgerHandle, incident: &IncidentId, plan: &Plan, undo: bool) -> Result<Vec<RecordedWrite>, LedgerError> {
     let reader = LedgerReader::open(ledger.path())?;
     let kinds = vec![EntryKind::Effect, EntryKind::WriteIntent];
-    let entries = reader.entries(&Filter { incident: Some(incident.0.clone()), kinds, ..Filter::default() })?;
+    let entries = reader.entries(Filter { incident: Some(incident.0.clone()), kinds, ..Filter::default() })?;
     let run_name = if undo { "undo" } else { "execute" };
     let run_start = entries
         .iter()
@@ -90,7 +90,7 @@ pub fn writes_of(ledger: &LedgerHandle, incident: &IncidentId, plan: &Plan, undo
         .find(|entry| entry.kind == EntryKind::Effect && entry.payload.as_ref().is_some_and(|effect| effect.get(run_name).is_some()))
         .map_or(0, |entry| entry.seq);
     let outcomes: BTreeMap<u64, WriteOutcome> = reader
-        .entries(&Filter { from_seq: run_start, ..Filter::kinds(&[EntryKind::WriteResult]) })?
+        .entries(Filter { from_seq: run_start, ..Filter::kinds(&[EntryKind::WriteResult]) })?
         .iter()
         .filter_map(|entry| Some((entry.answers?, entry.payload_as::<WriteOutcome>().ok()??)))
         .collect();
@@ -105,9 +105,4 @@ pub fn writes_of(ledger: &LedgerHandle, incident: &IncidentId, plan: &Plan, undo
 
 fn intent_of(entry: &Entry) -> Option<Intent> {
     entry.payload_as::<Intent>().ok()?
-}
-
-/// Whether this outcome leaves nothing to ask.
-pub fn is_settled(outcome: Option<&WriteOutcome>) -> bool {
-    outcome.is_some_and(|outcome| outcome.state != WriteState::Unknown)
 }

@@ -3,6 +3,7 @@
 //! Telemetry flows `ingest` → [`signals`] → [`detectors`] → [`driver`] (the core) → [`effects`], one channel between
 //! each two. Everything else hangs on [`Daemon`].
 
+mod assertions;
 mod catalogue;
 mod clock;
 mod control;
@@ -27,7 +28,7 @@ use anyhow::{Context, Result};
 use catalogue::Catalogue;
 use clock::Clock;
 use detectors::{Command, DetectorThread};
-use driver::{Driver, SharedView, View};
+use driver::{Driver, Questions};
 use effects::Effects;
 use salve_capabilities::Brokers;
 use salve_core::Event;
@@ -37,6 +38,7 @@ use salve_policy::PolicyStore;
 use serde_json::json;
 use signals::SignalsHandle;
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -72,18 +74,12 @@ pub struct Daemon {
     detector_statuses: detectors::DetectorStatuses,
     bindings: tokio::sync::Mutex<reload::Bindings>,
     escalation: Arc<RwLock<Option<String>>>,
-    view: SharedView,
+    questions: Questions,
     ready: Arc<AtomicBool>,
     stopping: watch_channel::Sender<bool>,
-    addresses: Mutex<Addresses>,
+    /// OTLP over gRPC, OTLP over HTTP, health.
+    listeners: Vec<SocketAddr>,
     problems: Mutex<Vec<String>>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Addresses {
-    grpc: String,
-    http: String,
-    health: String,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -135,11 +131,19 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     catalogue.set_agents(config.plugins.agents.clone());
     catalogue.scan(&config.plugins.directory).await;
 
-    let journal = Arc::new(journal::LedgerJournal::new(ledger.clone(), clock.clone()));
-    let brokers = Arc::new(Brokers::new(reload::brokers_config(&config, &config_path), journal).context("cannot start the brokers")?);
-    let policies = Arc::new(PolicyStore::open(&config.policies.directory).context("cannot load the policies")?);
+    // Bound before the brokers are made, since these refuse Salve's own listeners; served once all is ready.
+    let ingest =
+        salve_ingest::bind(config.otlp.clone(), Arc::new(signals.clone())).await.context("cannot listen for OTLP")?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let health = health::serve(config.health.address, ready.clone(), stopping.subscribe())
+        .await
+        .with_context(|| format!("cannot listen on health.address `{}`", config.health.address))?;
+    let listeners = vec![ingest.grpc_address(), ingest.http_address(), health];
 
-    let view = SharedView::default();
+    let journal = Arc::new(journal::LedgerJournal::new(ledger.clone(), clock.clone()));
+    let brokers = Arc::new(Brokers::new(reload::brokers_config(&config, &config_path, &listeners), journal).context("cannot start the brokers")?);
+    let policies = Arc::new(PolicyStore::open(&config.policies.directory, config.policies.limits.clone()).context("cannot load the policies")?);
+
     let escalation = Arc::new(RwLock::new(config.escalation.channel.clone()));
     let effects = Effects {
         signals: signals.clone(),
@@ -151,15 +155,16 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         events: events.clone(),
         clock: clock.clone(),
         escalation: escalation.clone(),
+        concerned: Arc::default(),
     };
-    let transitions = LedgerReader::open(&config.ledger_path())?.entries(&Filter::kinds(&[EntryKind::Transition]))?;
+    let transitions = LedgerReader::open(&config.ledger_path())?.entries(Filter::kinds(&[EntryKind::Transition]))?;
     let driver = Driver::recover(
         transitions.into_iter().map(|entry| Ok(entry.payload.unwrap_or_default())),
         ledger.clone(),
         clock.clone(),
         effects,
-        view.clone(),
     )?;
+    let (questions, question_queue) = Questions::new();
 
     let (detector_commands, detector_queue) = mpsc::channel(ROUNDS_WAITING);
     let detector_statuses = detectors::DetectorStatuses::default();
@@ -187,41 +192,29 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         detector_statuses,
         bindings: tokio::sync::Mutex::default(),
         escalation,
-        view,
-        ready: Arc::default(),
+        questions,
+        ready,
         stopping,
-        addresses: Mutex::default(),
+        listeners,
         problems: Mutex::default(),
     });
 
-    // Settings reach the core before anything else does, so that recovery acts under them.
+    // The first event of all: recovery comes before it and acts under the settings that were recorded last.
     daemon.configure_core(&config).await;
     daemon.bind_detectors(&config).await;
-    let mut driver = tokio::spawn(driver.run(event_queue));
+    let mut driver = tokio::spawn(driver.run(event_queue, question_queue));
     tokio::spawn(daemon.clone().forward_rounds(round_queue));
     tokio::spawn(daemon.clone().forward_changes());
     tokio::spawn(daemon.clone().tick());
 
     let control = control::bind(&config.control_socket())?;
     tokio::spawn(control::serve(control, daemon.clone()));
-    let health = health::serve(config.health.address, daemon.ready.clone(), daemon.stopping.subscribe())
-        .await
-        .with_context(|| format!("cannot listen on health.address `{}`", config.health.address))?;
-    let ingest = salve_ingest::bind(config.otlp.clone(), Arc::new(daemon.signals.clone()))
-        .await
-        .context("cannot listen for OTLP")?;
-    *daemon.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Addresses {
-        grpc: ingest.grpc_address().to_string(),
-        http: ingest.http_address().to_string(),
-        health: health.to_string(),
-    };
     let mut stopped = daemon.stopping.subscribe();
     let ingest = tokio::spawn(ingest.run(async move { drop(stopped.wait_for(|stopping| *stopping).await) }));
-    daemon.brokers.start_units().await;
     tokio::spawn(reload::watch_files(daemon.clone()));
     daemon.ready.store(true, Ordering::Relaxed);
-    tracing::info!(mode = ?config.mode, grpc = daemon.addresses().grpc, http = daemon.addresses().http,
-        health = %health, version = env!("CARGO_PKG_VERSION"), "Ready.");
+    tracing::info!(mode = ?config.mode, grpc = daemon.listener(0), http = daemon.listener(1),
+        health = daemon.listener(2), version = env!("CARGO_PKG_VERSION"), "Ready.");
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -249,7 +242,9 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let stop = async {
         // Senders get their answers first, then actions under way end, then the state is written down.
         drop(ingest.await);
-        daemon.brokers.shutdown(stop_children).await;
+        if let Err(error) = daemon.brokers.shutdown(stop_children).await {
+            tracing::warn!(%error, "A supervised process was not stopped.");
+        }
         drop(daemon.detector_commands.send(Command::Stop).await);
         drop(tokio::task::spawn_blocking(move || drop(detector_thread.join())).await);
         drop(daemon.ledger.append(vec![NewEntry::new(EntryKind::Stopped, daemon.clock.now().0, json!({}))]).await);
@@ -278,13 +273,8 @@ impl Daemon {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn addresses(&self) -> Addresses {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The core as it was after its last change.
-    pub fn view(&self) -> Arc<View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn listener(&self, index: usize) -> String {
+        self.listeners.get(index).map(ToString::to_string).unwrap_or_default()
     }
 
     /// Tells the core something.
@@ -294,15 +284,16 @@ impl Daemon {
     }
 
     async fn configure_core(&self, config: &Config) {
+        self.signals.select_by(config.targets.iter().flat_map(|target| target.select.keys().cloned()).collect());
         self.send(Event::Configured { settings: config.settings(), targets: self.brokers.targets() }).await;
-        if self.brokers.paused() {
-            self.send(Event::Paused { by: "the pause file".into(), reason: "it was there at start".into() }).await;
+        if let Some(pause) = self.brokers.paused() {
+            self.send(Event::Paused { by: pause.by, reason: pause.reason }).await;
         }
     }
 
     /// Kill switch on: the file first, since every write looks at it.
     pub async fn pause(&self, by: String, reason: String) -> Result<()> {
-        std::fs::write(self.config().pause_file(), format!("{by} {reason}\n")).context("cannot write the pause file")?;
+        self.brokers.pause(&by, &reason).context("cannot write the pause file")?;
         tracing::warn!(by, reason, "Paused.");
         self.send(Event::Paused { by, reason }).await;
         Ok(())
@@ -310,12 +301,7 @@ impl Daemon {
 
     /// Kill switch off.
     pub async fn resume(&self, by: String) -> Result<()> {
-        match std::fs::remove_file(self.config().pause_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context("cannot remove the pause file");
-            }
-            _ => {}
-        }
+        self.brokers.resume().context("cannot remove the pause file")?;
         tracing::warn!(by, "Resumed.");
         self.send(Event::Resumed { by }).await;
         Ok(())
@@ -363,37 +349,44 @@ impl Daemon {
         let (services, counters) = self
             .signals
             .ask(|signals| {
-                let services = signals.service_names();
-                (services, signals.counters().to_map())
+                let counters = signals.counters();
+                (signals.service_names(), counters)
             })
             .await;
-        let view = self.view();
-        let addresses = self.addresses();
+        let (incidents_open, paused) = self
+            .questions
+            .ask(|core| (core.incidents().iter().filter(|incident| incident.closed.is_none()).count(), core.paused().is_some()))
+            .await
+            .unwrap_or_default();
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
         problems.extend(self.catalogue.problems().into_iter().map(|(path, why)| format!("{}: {why}", path.display())));
         let now = self.clock.now();
-        let processes = self.brokers.unit_statuses().await;
+        let processes = self.brokers.unit_states();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_ms: now.0.saturating_sub(self.started_ms),
             mode: self.config().mode,
-            paused: view.paused || self.brokers.paused(),
+            paused: paused || self.brokers.paused().is_some(),
             ready: self.ready.load(Ordering::Relaxed),
-            otlp_grpc_address: addresses.grpc,
-            otlp_http_address: addresses.http,
-            health_address: addresses.health,
-            incidents_open: view.incidents.iter().filter(|incident| incident.outcome.is_none()).count(),
-            series: counters.get("series").copied().unwrap_or(0),
+            otlp_grpc_address: self.listener(0),
+            otlp_http_address: self.listener(1),
+            health_address: self.listener(2),
+            incidents_open,
+            series: counters.series,
             services,
-            counters,
+            counters: counters.to_map(),
             detectors: self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ledger_entries: self.ledger.stats().entries,
-            policy_digest: self.policies.digest(),
+            policy_digest: self.policies.current().digest().to_owned(),
             problems,
             processes: processes
                 .into_iter()
-                .map(|(name, status)| ProcessLine { name, state: status.state, pid: status.pid })
+                .map(|unit| ProcessLine {
+                    name: unit.unit,
+                    state: if unit.pid.is_some() { "running".into() } else { "exited".into() },
+                    pid: unit.pid,
+                })
                 .collect(),
         }
     }

@@ -16,6 +16,7 @@ use salve_plugins::{HostConfig, Role};
 use salve_signals::{BindingId, DetectorBinding};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
 };
@@ -36,7 +37,7 @@ pub fn host_config(config: &Config) -> HostConfig {
 }
 
 /// What the brokers need to know.
-pub fn brokers_config(config: &Config, config_path: &Path) -> BrokersConfig {
+pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAddr]) -> BrokersConfig {
     BrokersConfig {
         units: config.processes.clone(),
         targets: config.targets.clone(),
@@ -51,7 +52,11 @@ pub fn brokers_config(config: &Config, config_path: &Path) -> BrokersConfig {
             config.plugins.directory.clone(),
             config.policies.directory.clone(),
         ],
-        protected_addresses: vec![config.otlp.grpc_address, config.otlp.http_address, config.health.address],
+        protected_addresses: listeners.to_vec(),
+        config_good_after_ms: config.config_files.good_after_ms,
+        config_recheck_ms: config.config_files.recheck_ms,
+        config_versions_max: config.config_files.versions_max,
+        config_backups_max: config.config_files.backups_max,
         ..BrokersConfig::default()
     }
 }
@@ -102,7 +107,7 @@ impl Daemon {
         let mut kept = Config::clone(&config);
         kept.state_directory.clone_from(&old.state_directory);
         let kept = Arc::new(kept);
-        if let Err(error) = self.brokers.reconfigure(brokers_config(&kept, &self.config_path)) {
+        if let Err(error) = self.brokers.reconfigure(brokers_config(&kept, &self.config_path, &self.listeners)) {
             tracing::error!(%error, "The brokers refused the new configuration.");
             return;
         }
@@ -114,7 +119,6 @@ impl Daemon {
             self.signals.run(move |engine| engine.reconfigure(signals));
         }
         self.configure_core(&kept).await;
-        self.brokers.start_units().await;
         tracing::info!(mode = ?kept.mode, "Configuration reloaded.");
     }
 
@@ -134,14 +138,14 @@ impl Daemon {
         }
         let mut active = Vec::new();
         for (name, detector) in wanted {
-            let Some(plugin) = self.catalogue.plugin(&detector.plugin).filter(|plugin| plugin.role == Role::Detector) else {
+            let Some(plugin) = self.catalogue.plugin(&detector.plugin).filter(|plugin| plugin.role() == Role::Detector) else {
                 self.detector_problem(&name, format!("there is no detector plugin `{}`", detector.plugin));
                 continue;
             };
             let id = match bindings.bound.get(&name) {
                 Some((_, id)) => *id,
                 None => {
-                    let binding = DetectorBinding { name: name.clone(), select: detector.select.clone(), ..DetectorBinding::default() };
+                    let binding = DetectorBinding::new(name.clone(), detector.select.clone());
                     let Some(id) = self.signals.bind(binding).await else { return };
                     id
                 }
@@ -167,9 +171,11 @@ pub async fn watch_files(daemon: Arc<Daemon>) {
     loop {
         watch.set(directories(&daemon), &daemon.config_path);
         tokio::select! {
-            () = watch.changed() => drop(daemon.reload().await),
+            () = watch.changed() => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
+        // The problem stands in the log and in `salve status`.
+        drop(daemon.reload().await);
     }
 }
 

@@ -6,7 +6,7 @@
 //! - a request is answered once it has been applied, so what was acknowledged is counted
 
 use salve_core::event::ExpectationPoint;
-use salve_ingest::{Accepted, Refused, Signal, Sink};
+use salve_ingest::{Accepted, Assertions, Refused, Signal, Sink};
 use salve_model::{
     Tenant,
     batch::Batch,
@@ -17,9 +17,12 @@ use salve_model::{
     time::Now,
 };
 use salve_signals::{BindingId, DetectorBinding, Signals, SignalsConfig};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,7 +47,7 @@ pub struct Round {
 type Job = Box<dyn FnOnce(&mut Signals) + Send>;
 
 enum Message {
-    Request { signal: Signal, tenant: Tenant, bytes: bytes::Bytes, assertions: Option<Arc<salve_ingest::Assertions>>, now: Now, reply: oneshot::Sender<Accepted> },
+    Request { signal: Signal, tenant: Tenant, bytes: bytes::Bytes, now: Now, reply: oneshot::Sender<Accepted> },
     Tick(Now),
     Job(Job),
 }
@@ -57,6 +60,8 @@ pub struct SignalsHandle {
     waiting_bytes: Arc<AtomicUsize>,
     waiting_bytes_max: usize,
     clock: super::clock::Clock,
+    /// Attributes by which targets are selected: what a sender says of them must be granted to it.
+    selecting: Arc<RwLock<BTreeSet<String>>>,
 }
 
 impl SignalsHandle {
@@ -70,12 +75,29 @@ impl SignalsHandle {
         let (requests, request_queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let (jobs, job_queue) = mpsc::unbounded_channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let handle = Self { requests, jobs, waiting_bytes: waiting_bytes.clone(), waiting_bytes_max, clock };
+        let handle = Self { requests, jobs, waiting_bytes: waiting_bytes.clone(), waiting_bytes_max, clock, selecting: Arc::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(Loop { signals: Signals::new(config), topology_version: 0, rounds, waiting_bytes }.run(request_queue, job_queue));
         })?;
         Ok(handle)
+    }
+
+    /// From now on targets are selected by these attributes.
+    pub fn select_by(&self, attributes: BTreeSet<String>) {
+        *self.selecting.write().unwrap_or_else(PoisonError::into_inner) = attributes;
+    }
+
+    /// Refuses a request in which a sender claims to be what its credential does not cover: forged telemetry must not
+    /// select a target.
+    fn refuse_assertions(&self, signal: Signal, assertions: &Assertions, bytes: &[u8]) -> Option<Accepted> {
+        let selecting = self.selecting.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (items, claim) = super::assertions::first_unproven(signal, assertions, &selecting, bytes)?;
+        Some(Accepted {
+            accepted: 0,
+            rejected: items,
+            reason: Some(format!("this credential may not assert {}", salve_model::text::escape(&claim, 200))),
+        })
     }
 
     /// Closes buckets and hands out a [`Round`].
@@ -123,10 +145,15 @@ impl Sink for SignalsHandle {
         &self,
         signal: Signal,
         tenant: Tenant,
-        assertions: Option<Arc<salve_ingest::Assertions>>,
+        assertions: Option<Arc<Assertions>>,
         bytes: bytes::Bytes,
     ) -> BoxFuture<'_, Result<Accepted, Refused>> {
         Box::pin(async move {
+            if let Some(assertions) = assertions
+                && let Some(refused) = self.refuse_assertions(signal, &assertions, &bytes)
+            {
+                return Ok(refused);
+            }
             let length = bytes.len();
             let overloaded = Refused::Overloaded { retry_after_ms: 1_000 };
             if self.waiting_bytes.fetch_add(length, Ordering::Relaxed) + length > self.waiting_bytes_max {
@@ -134,7 +161,7 @@ impl Sink for SignalsHandle {
                 return Err(overloaded);
             }
             let (reply, answer) = oneshot::channel();
-            let message = Message::Request { signal, tenant, bytes, assertions, now: self.clock.now(), reply };
+            let message = Message::Request { signal, tenant, bytes, now: self.clock.now(), reply };
             match self.requests.try_send(message) {
                 Ok(()) => answer.await.map_err(|_| Refused::Stopping),
                 Err(error) => {
@@ -174,7 +201,7 @@ impl Loop {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Request { signal, tenant, bytes, assertions, now, reply } => {
+            Message::Request { signal, tenant, bytes, now, reply } => {
                 let signal = match signal {
                     Signal::Metrics => salve_signals::Signal::Metrics,
                     Signal::Traces => salve_signals::Signal::Traces,
@@ -182,7 +209,6 @@ impl Loop {
                 };
                 let applied = self.signals.apply(signal, &tenant, &bytes, now);
                 self.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-                drop(assertions);
                 drop(reply.send(Accepted { accepted: applied.accepted, rejected: applied.rejected, reason: applied.reason }));
             }
             Message::Tick(now) => self.tick(now),

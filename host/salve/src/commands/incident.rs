@@ -1,0 +1,139 @@
+//! `salve incident list`, `show`, `approve`, `reject`.
+
+use super::{ConfigArgument, JsonAndConfig, output, user};
+use crate::control::{Request, Response};
+use anyhow::{Result, bail};
+use salve_core::{IncidentDetail, IncidentSummary, timeline::outcome_name};
+use salve_model::text::escape;
+use std::process::ExitCode;
+
+/// What was wrong, why, and what was done.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Incidents, newest first.
+    List(JsonAndConfig),
+    /// One incident, whole.
+    Show {
+        /// For instance `inc-7`.
+        id: String,
+        #[command(flatten)]
+        arguments: JsonAndConfig,
+    },
+    /// Say yes to the plan that waits.
+    Approve(Answer),
+    /// Say no to the plan that waits.
+    Reject(Answer),
+}
+
+/// A person's answer.
+#[derive(Debug, clap::Args)]
+pub struct Answer {
+    /// For instance `inc-7`.
+    id: String,
+    /// Who answers, for the ledger; by default the user who runs this.
+    #[arg(long)]
+    by: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgument,
+}
+
+/// Carries out the command.
+pub fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::List(arguments) => {
+            let Response::Incidents(incidents) = arguments.config.ask(&Request::Incidents)? else {
+                bail!("the daemon answered something else")
+            };
+            if arguments.json { output::say_json(&incidents)? } else { output::say(&list(&incidents)) }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Show { id, arguments } => {
+            let Response::Incident(incident) = arguments.config.ask(&Request::Incident { id })? else {
+                bail!("the daemon answered something else")
+            };
+            if arguments.json { output::say_json(&incident)? } else { output::say(&describe(&incident)) }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Approve(answer) => send(answer, true),
+        Command::Reject(answer) => send(answer, false),
+    }
+}
+
+fn send(answer: Answer, approved: bool) -> Result<ExitCode> {
+    let by = answer.by.unwrap_or_else(user);
+    super::status::simple(&answer.config, &Request::Approve { id: answer.id, by, approved })
+}
+
+fn list(incidents: &[IncidentSummary]) -> String {
+    if incidents.is_empty() {
+        return "no incidents".into();
+    }
+    let mut rows = vec![["id", "started", "state", "symptoms", "tried", "cause"].map(String::from).to_vec()];
+    rows.extend(incidents.iter().map(|incident| {
+        let state = incident.outcome.map_or_else(|| incident.phase.clone(), |outcome| outcome_name(outcome).to_owned());
+        let cause = incident.cause.as_ref().map_or_else(
+            || incident.services.join(", "),
+            |(suspect, mechanism)| format!("{suspect}: {mechanism}"),
+        );
+        vec![
+            incident.id.0.clone(),
+            output::moment(incident.started.0),
+            state,
+            format!("{} of {}", incident.symptoms_open, incident.symptoms),
+            incident.attempts.to_string(),
+            escape(&cause, 80),
+        ]
+    }));
+    output::table(&rows)
+}
+
+fn describe(incident: &IncidentDetail) -> String {
+    let view = &incident.view;
+    let state = incident.outcome.map_or_else(|| incident.phase.name().to_owned(), |outcome| outcome_name(outcome).to_owned());
+    let mut lines = vec![format!("{} · {} · began {}", view.id, state, output::moment(view.started.0))];
+    lines.push("\nWhat is wrong".into());
+    for symptom in &view.symptoms {
+        lines.push(format!(
+            "  {} {} {}: {}{}",
+            if symptom.recovered { "✓" } else { "✗" },
+            escape(&symptom.series.service, 60),
+            escape(&symptom.series.name, 80),
+            escape(&symptom.reason, 200),
+            if symptom.recovered { " (recovered)" } else { "" }
+        ));
+    }
+    if let Some(findings) = &incident.findings {
+        lines.push(format!("\nWhy, says {}", escape(&findings.agent, 60)));
+        for hypothesis in &findings.hypotheses {
+            lines.push(format!(
+                "  {:>3.0} %  {}: {}",
+                hypothesis.probability * 100.0,
+                escape(&hypothesis.suspect, 60),
+                escape(&hypothesis.mechanism, 40)
+            ));
+            for evidence in &hypothesis.evidence {
+                lines.push(format!("         {:+.1}  {}", evidence.weight, escape(&evidence.text, 200)));
+            }
+        }
+    }
+    if let Some(decision) = &incident.decision {
+        lines.push(format!("\nWhat policies say ({})", decision.policy_digest.get(..12).unwrap_or("no digest")));
+        for proposal in &decision.proposals {
+            lines.push(format!(
+                "  {}: {} on {}: {}",
+                proposal.policy,
+                proposal.action,
+                proposal.target,
+                escape(&proposal.reason, 200)
+            ));
+        }
+        for rejected in &decision.rejected {
+            lines.push(format!("  lost: {} on {}: {}", rejected.proposal.action, rejected.proposal.target, escape(&rejected.why, 200)));
+        }
+    }
+    lines.push("\nWhat happened".into());
+    for entry in &incident.timeline.entries {
+        lines.push(format!("  {:>8}  {}", format!("+{:.1} s", entry.at.since_ms(view.started) as f64 / 1_000.0), entry.text));
+    }
+    lines.join("\n")
+}

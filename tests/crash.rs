@@ -1,0 +1,202 @@
+//! `kill -9` at every durable step of a heal. The daemon is ended by its own kernel call: a preloaded library raises SIGKILL
+//! at the n-th sync of the ledger, just before it or just after it.
+
+use anyhow::{Context, Result, ensure};
+use salve_tests::{
+    daemon::Daemon,
+    shop::{self, RESTART_POLICY, sender_for_process, worker_pid},
+    world::{Sender, free_port},
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Compiles the library once.
+fn killer() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let source = salve_tests::root().join("tests/fixtures/kill_at_sync.c");
+        let library = salve_tests::target().join(format!("kill_at_sync-{}.so", std::process::id()));
+        let status = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+        assert!(status.is_ok_and(|status| status.success()), "a C compiler (cc) is needed, as for the bundled SQLite");
+        library
+    })
+}
+
+/// When the killing library strikes.
+#[derive(Debug, Clone, Copy)]
+struct Strike {
+    sync: u32,
+    when: &'static str,
+}
+
+fn arm(daemon: &mut Daemon, strike: Strike) {
+    let armed = daemon.path("armed");
+    daemon.environment("LD_PRELOAD", killer());
+    daemon.environment("KILL_AT_SYNC", strike.sync.to_string());
+    daemon.environment("KILL_AT_SYNC_WHEN", strike.when);
+    daemon.environment("KILL_AT_SYNC_ARMED", armed);
+}
+
+fn finished(daemon: &Daemon) -> Result<bool> {
+    Ok(daemon.incidents()?.first().is_some_and(|incident| {
+        !incident["outcome"].is_null() || incident["phase"]["escalated"].is_object()
+    }))
+}
+
+/// How a heal with one crash in it went.
+enum Ending {
+    /// The strike came and the daemon went on from there.
+    Struck,
+    /// The heal was over before the strike: all steps have been seen.
+    NotReached,
+}
+
+/// Waits until the daemon was struck or the incident has ended, and restarts it if it was struck.
+async fn run_through(daemon: &mut Daemon) -> Result<Ending> {
+    let struck = daemon.wait("the incident has ended", finished).await;
+    if struck.is_ok() {
+        return Ok(Ending::NotReached);
+    }
+    if daemon.is_running() {
+        struck?;
+    }
+    daemon.clear_environment();
+    daemon.start().await?;
+    Ok(Ending::Struck)
+}
+
+/// One heal by restart, killed at `strike`.
+async fn restart_with(strike: Strike) -> Result<Ending> {
+    // The OTLP port stays, so that the sender finds the daemon again.
+    let port = free_port()?;
+    let config = shop::config("act", "").replacen("http_address = \"127.0.0.1:0\"", &format!("http_address = \"127.0.0.1:{port}\""), 1);
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    daemon.configure(&config)?;
+    // Each start of the process leaves a line.
+    daemon.configure(&config.replace(
+        "command = [\"/bin/sleep\", \"100000\"]",
+        "command = [\"/bin/sh\", \"-c\", \"echo started >> @/starts; exec sleep 100000\"]",
+    ))?;
+    arm(&mut daemon, strike);
+    daemon.start().await?;
+    let marker = daemon.path("broken");
+    let _sender = sender_for_process(format!("http://127.0.0.1:{port}"), marker.clone());
+    shop::warm_up(&mut daemon, 20).await?;
+    // The state is on disk, so that the detectors know what is normal after the crash.
+    daemon.wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists())).await?;
+    let pid = worker_pid(&daemon)?.context("the worker runs")?;
+    std::fs::write(daemon.path("armed"), "")?;
+    std::fs::write(marker, pid.to_string())?;
+    let ending = run_through(&mut daemon).await?;
+    daemon.wait("the incident has ended", finished).await?;
+    let incidents = daemon.incidents()?;
+    ensure!(incidents.len() == 1, "{strike:?}: one incident, not {incidents:#?}");
+    ensure!(incidents[0]["outcome"] == "healed", "{strike:?}: {:#}", incidents[0]);
+    let starts = std::fs::read_to_string(daemon.path("starts"))?.lines().count();
+    ensure!(starts == 2, "{strike:?}: the process was started {starts} times: once at first, once by the heal");
+    let report = daemon.json(&["ledger", "verify", "--json"])?;
+    ensure!(report["first_bad"].is_null(), "{strike:?}: {report}");
+    Ok(ending)
+}
+
+/// Scenario: a heal by restart; the daemon is killed at its first durable step, then at its second, and so on to the end,
+/// each time just before and just after the step, and started again.
+/// Guarantees: the incident goes on and ends healed, the process is restarted exactly once, the ledger is intact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_done_once_whenever_the_daemon_dies() -> Result<()> {
+    for when in ["before", "after"] {
+        let mut reached = 0;
+        for sync in 1.. {
+            match restart_with(Strike { sync, when }).await? {
+                Ending::Struck => reached = sync,
+                Ending::NotReached => break,
+            }
+        }
+        assert!(reached >= 8, "a heal has at least eight durable steps, {when} it was killed at {reached}");
+    }
+    Ok(())
+}
+
+const CALL_POLICY: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    [#{ verdict: "act", action: "http-call", target: "worker", parameters: #{ method: "POST", path: "/heal" },
+        priority: 10, reason: "ask it to heal itself" }]
+}
+"#;
+
+/// A server that counts the calls that reach it.
+async fn counting_server() -> Result<(u16, Arc<AtomicU64>)> {
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    let router = axum::Router::new().route(
+        "/heal",
+        axum::routing::post(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { "ok" }
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move { drop(axum::serve(listener, router).await) });
+    Ok((port, calls))
+}
+
+/// One heal by a web hook without an idempotency key, killed at `strike`. Returns how often the hook was called.
+async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
+    let (server, calls) = counting_server().await?;
+    let port = free_port()?;
+    let more = "[[grant]]\nplugin = \"http-call\"\ncapability = \"http\"\nverbs = [\"*\"]\ntargets = [\"worker\"]\n\
+                http = { methods = [\"POST\"], paths = [\"/heal\"] }\n";
+    let config = shop::config("act", more)
+        .replacen("http_address = \"127.0.0.1:0\"", &format!("http_address = \"127.0.0.1:{port}\""), 1)
+        .replace(
+            "process = \"worker\"\n",
+            &format!("process = \"worker\"\nhttp = {{ base_url = \"http://127.0.0.1:{server}\", address_ranges = [\"loopback\"] }}\n"),
+        );
+    let mut daemon = shop::prepare("act", CALL_POLICY, "")?;
+    daemon.add_plugin("http-call")?;
+    daemon.configure(&config)?;
+    arm(&mut daemon, strike);
+    daemon.start().await?;
+    let (broken, healed_by) = (daemon.path("broken"), calls.clone());
+    // Well again once the hook has been called.
+    let _sender = Sender::start(format!("http://127.0.0.1:{port}"), move || {
+        broken.exists() && healed_by.load(Ordering::SeqCst) == 0
+    });
+    shop::warm_up(&mut daemon, 20).await?;
+    daemon.wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists())).await?;
+    std::fs::write(daemon.path("armed"), "")?;
+    std::fs::write(daemon.path("broken"), "")?;
+    let ending = run_through(&mut daemon).await?;
+    daemon.wait("the incident has ended", finished).await?;
+    let incidents = daemon.incidents()?;
+    ensure!(incidents.len() == 1, "{strike:?}: {incidents:#?}");
+    let attempts = incidents[0]["attempts"].as_array().cloned().unwrap_or_default();
+    let outcome = attempts.iter().rev().find_map(|attempt| attempt["outcome"].as_str()).unwrap_or("none").to_owned();
+    Ok((ending, calls.load(Ordering::SeqCst), outcome))
+}
+
+/// Scenario: a heal by a call that can be made at most once and cannot be asked about; the daemon is killed at every
+/// durable step.
+/// Guarantees: the hook is called at most once, whatever happens; a crash between intent and result ends as unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_hook_without_a_key_is_never_repeated() -> Result<()> {
+    let mut outcomes = Vec::new();
+    for sync in 1.. {
+        let (ending, calls, outcome) = call_with(Strike { sync, when: "after" }).await?;
+        assert!(calls <= 1, "killed after sync {sync}: called {calls} times");
+        outcomes.push(outcome);
+        if matches!(ending, Ending::NotReached) {
+            break;
+        }
+    }
+    assert!(outcomes.iter().any(|outcome| outcome == "unknown"), "{outcomes:?}");
+    assert_eq!(outcomes.last().map(String::as_str), Some("healed"), "{outcomes:?}");
+    Ok(())
+}

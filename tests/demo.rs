@@ -1,0 +1,85 @@
+//! The demo's faults, each on the whole system: real shop, real SDK, real faults, real heals.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::{
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+};
+
+/// One shop at a time: six at once would measure the machine.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn demo(fault: &str) -> Result<(Value, bool)> {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let output_folder = tempfile::tempdir()?;
+    // What it draws for people goes to standard error; standard output is the one document.
+    salve_tests::built("release/salve-demo-shop");
+    let output = Command::new(salve_tests::built("release/salve-demo"))
+        .args(["--fault", fault, "--json", "--no-baseline", "--seed", "7", "--output"])
+        .arg(output_folder.path())
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let document = serde_json::from_str(&text)
+        .with_context(|| format!("no JSON: {text}\n{}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok((document, output.status.success()))
+}
+
+fn is_healed(fault: &str, last_action: &str) -> Result<Value> {
+    let (document, success) = demo(fault)?;
+    let row = &document["faults"][0];
+    assert_eq!(row["fault"], fault, "{document:#}");
+    assert_eq!(row["target"], row["diagnosed"], "the cause is named: {document:#}");
+    assert_eq!(row["outcome"], "healed", "{document:#}");
+    let actions = row["actions"].as_array().context("no actions")?;
+    let last = actions.last().context("no action")?;
+    assert_eq!((&last["action"], &last["outcome"]), (&Value::from(last_action), &Value::from("healed")), "{document:#}");
+    assert_eq!(document["false_actions"], 0, "{document:#}");
+    assert_eq!(document["ledger"]["verified"], true, "{document:#}");
+    assert!(success, "{document:#}");
+    Ok(document)
+}
+
+/// Guarantees: a service that is killed is named and restarted.
+#[test]
+fn kill() -> Result<()> {
+    is_healed("kill", "restart-process").map(drop)
+}
+
+/// Guarantees: a service that hangs is named and restarted.
+#[test]
+fn hang() -> Result<()> {
+    is_healed("hang", "restart-process").map(drop)
+}
+
+/// Guarantees: a service that leaks is restarted before it hits its limit.
+#[test]
+fn leak() -> Result<()> {
+    is_healed("leak", "restart-process").map(drop)
+}
+
+/// Guarantees: a wrong value that somebody wrote is set back to the last good one.
+#[test]
+fn bad_config() -> Result<()> {
+    is_healed("bad-config", "set-config").map(drop)
+}
+
+/// Guarantees: the slow dependency is named, not the service that complains; the first remedy does not help and is undone.
+#[test]
+fn slow_dependency() -> Result<()> {
+    let document = is_healed("slow-dependency", "restart-process")?;
+    let actions = document["faults"][0]["actions"].as_array().context("no actions")?;
+    assert_eq!(actions.len(), 2, "{document:#}");
+    assert_eq!((&actions[0]["action"], &actions[0]["outcome"]), (&Value::from("set-config"), &Value::from("not_healed")));
+    Ok(())
+}
+
+/// Guarantees: a harmless rise of load causes no action.
+#[test]
+fn surge() -> Result<()> {
+    let (document, success) = demo("surge")?;
+    assert_eq!(document["false_actions"], 0, "{document:#}");
+    assert!(success, "{document:#}");
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The main job, end to end: a fault is found on real OTLP, healed by a sandboxed action, verified, recorded.
+
+use anyhow::Result;
+use salve_tests::{
+    daemon::Daemon,
+    shop::{self, RESTART_POLICY, is_alive, sender_for_process, worker_pid},
+    world::Sender,
+};
+use serde_json::Value;
+
+/// Starts daemon and sender, warms up, and breaks the process that runs. Returns its pid.
+async fn broken_worker(daemon: &mut Daemon) -> Result<(Sender, i64)> {
+    daemon.start().await?;
+    let marker = daemon.path("broken");
+    let sender = sender_for_process(daemon.otlp_http()?, marker.clone());
+    shop::warm_up(daemon, 20).await?;
+    let pid = worker_pid(daemon)?.expect("the worker runs");
+    std::fs::write(marker, pid.to_string())?;
+    Ok((sender, pid))
+}
+
+fn closed(daemon: &Daemon) -> Result<bool> {
+    Ok(daemon.incidents()?.first().is_some_and(|incident| !incident["outcome"].is_null()))
+}
+
+fn ledger_is_intact(daemon: &Daemon) -> Result<()> {
+    let report = daemon.json(&["ledger", "verify", "--json"])?;
+    assert!(report["first_bad"].is_null(), "{report}");
+    Ok(())
+}
+
+fn action_outcomes(incident: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    let attempts = incident["attempts"].as_array().cloned().unwrap_or_default();
+    attempts.iter().map(|attempt| (text(&attempt["proposal"]["action"]), text(&attempt["outcome"]))).collect()
+}
+
+/// Scenario: the spans of a supervised process fail until it is replaced; mode `act`.
+/// Guarantees: one incident, the service named as its cause, one restart, healed; every step in an intact ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_heals() -> Result<()> {
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    daemon.wait("the incident is closed", closed).await?;
+    let incidents = daemon.incidents()?;
+    assert_eq!(incidents.len(), 1, "{incidents:#?}");
+    assert_eq!(incidents[0]["outcome"], "healed");
+    assert_eq!(incidents[0]["findings"]["hypotheses"][0]["suspect"], "worker");
+    assert_eq!(action_outcomes(&incidents[0]), [("restart-process".into(), "healed".into())]);
+    assert!(!is_alive(pid));
+    assert!(worker_pid(&daemon)?.is_some_and(is_alive));
+    ledger_is_intact(&daemon)?;
+    let ledger = daemon.salve(&["ledger", "show", "--json"])?;
+    let entries: Vec<Value> =
+        String::from_utf8(ledger.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let position = |kind: &str| entries.iter().position(|entry| entry["kind"] == kind);
+    assert!(position("write_intent") < position("write_result"), "intent stands before its result");
+    let intent = &entries[position("write_intent").expect("an intent")];
+    assert!(intent["payload"]["before"].as_str().is_some_and(|before| before.contains(&pid.to_string())), "{intent}");
+    Ok(())
+}
+
+/// Scenario: the same fault under the default mode, `observe`.
+/// Guarantees: the incident is recorded with what would be done, and nothing is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn observe_touches_nothing() -> Result<()> {
+    let mut daemon = shop::prepare("observe", RESTART_POLICY, "")?;
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    daemon
+        .wait("the plan is recorded", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["plan"]["action"] == "restart-process"))
+        })
+        .await?;
+    assert!(is_alive(pid));
+    let ledger = daemon.salve(&["ledger", "show", "--json"])?;
+    assert!(!String::from_utf8(ledger.stdout)?.contains("\"write_intent\""));
+    Ok(())
+}
+
+/// Scenario: mode `approve`; a person says yes.
+/// Guarantees: nothing happens before, the heal happens after, and the ledger says who approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_is_awaited() -> Result<()> {
+    let mut daemon = shop::prepare("approve", RESTART_POLICY, "")?;
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    daemon
+        .wait("a plan waits for approval", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"]["awaiting_approval"].is_object()))
+        })
+        .await?;
+    assert!(is_alive(pid));
+    let id = daemon.incidents()?[0]["view"]["id"].as_str().expect("an id").to_owned();
+    let approved = daemon.salve(&["incident", "approve", &id, "--by", "ada"])?;
+    assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
+    daemon.wait("the incident is closed", closed).await?;
+    assert_eq!(daemon.incidents()?[0]["outcome"], "healed");
+    assert_eq!(daemon.incidents()?[0]["attempts"][0]["approved_by"], "ada");
+    Ok(())
+}
+
+/// Scenario: `salve pause` before the fault, a restart of the daemon, then `salve resume`.
+/// Guarantees: nothing is done while paused, also after a restart; after `resume` the heal goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_switch_holds_and_lets_go() -> Result<()> {
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    daemon.start().await?;
+    assert!(daemon.salve(&["pause", "--reason", "maintenance"])?.status.success());
+    daemon.signal(rustix::process::Signal::TERM)?;
+    assert!(daemon.ended().await?.success());
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    assert_eq!(daemon.json(&["status", "--json"])?["paused"], true);
+    daemon.wait("an incident is open", |daemon| Ok(!daemon.incidents()?.is_empty())).await?;
+    assert!(is_alive(pid));
+    assert!(daemon.salve(&["resume"])?.status.success());
+    daemon.wait("the incident is closed", closed).await?;
+    assert_eq!(daemon.incidents()?[0]["outcome"], "healed");
+    assert!(!is_alive(pid));
+    Ok(())
+}
+
+/// First changes the pool, then puts it back and restarts.
+const CHANGE_THEN_RESTART: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    [
+        #{ verdict: "act", action: "set-config", target: "worker", parameters: #{ key: "pool_size", value: "16" },
+           priority: 20, reason: "a larger pool may help" },
+        #{ verdict: "act", action: "restart-process", target: "worker", parameters: #{}, priority: 10, reason: "restart" },
+    ]
+}
+"#;
+
+/// Scenario: the first remedy is a reversible change that does not help.
+/// Guarantees: Salve sees that, takes it back to the byte, and heals with the next remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_help_is_undone() -> Result<()> {
+    let mut daemon = shop::prepare("act", CHANGE_THEN_RESTART, "")?;
+    let before = std::fs::read(daemon.path("worker.toml"))?;
+    let (_sender, _pid) = broken_worker(&mut daemon).await?;
+    daemon
+        .wait("the pool is changed", |daemon| Ok(std::fs::read_to_string(daemon.path("worker.toml"))?.contains("16")))
+        .await?;
+    daemon.wait("the incident is closed", closed).await?;
+    let incident = &daemon.incidents()?[0];
+    assert_eq!(
+        action_outcomes(incident),
+        [("set-config".into(), "not_healed".into()), ("restart-process".into(), "healed".into())],
+    );
+    assert_eq!(std::fs::read(daemon.path("worker.toml"))?, before);
+    assert_eq!(incident["outcome"], "healed");
+    ledger_is_intact(&daemon)
+}
+
+/// Sets back what was changed.
+const LAST_GOOD_POLICY: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    let first = findings.hypotheses[0];
+    if first.mechanism != "config-change" { return []; }
+    [#{ verdict: "act", action: "set-config", target: first.targets[0],
+        parameters: #{ mode: "last-good", key: first.extra.key }, priority: 10, reason: "a value was changed" }]
+}
+"#;
+
+/// Scenario: a stranger writes a wrong value into the service's file, and its spans fail as long as it is there.
+/// Guarantees: the change is named as the cause, and the last good value comes back, comments kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_value_is_set_back() -> Result<()> {
+    let mut daemon = shop::prepare("act", LAST_GOOD_POLICY, "[config_files]\ngood_after_ms = 500\n")?;
+    daemon.start().await?;
+    let file = daemon.path("worker.toml");
+    let before = std::fs::read(&file)?;
+    let watched = file.clone();
+    let _sender = Sender::start(daemon.otlp_http()?, move || {
+        std::fs::read_to_string(&watched).is_ok_and(|text| text.contains("pool_size = 0"))
+    });
+    shop::warm_up(&mut daemon, 20).await?;
+    let temporary = daemon.path("worker.toml.new");
+    std::fs::write(&temporary, "# how many at once\npool_size = 0\n")?;
+    std::fs::rename(&temporary, &file)?;
+    daemon.wait("the incident is closed", closed).await?;
+    let incident = &daemon.incidents()?[0];
+    assert_eq!(incident["findings"]["hypotheses"][0]["mechanism"], "config-change", "{incident:#}");
+    assert_eq!(incident["outcome"], "healed");
+    assert_eq!(std::fs::read(&file)?, before);
+    Ok(())
+}
