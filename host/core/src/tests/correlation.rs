@@ -97,6 +97,20 @@ fn flapping() {
     }
 }
 
+/// Scenario: an incident with a remedy that did not help and one that did comes back and clears by itself.
+/// Guarantees: how it ends this time is told by what was done this time.
+#[test]
+fn an_incident_that_came_back_has_its_own_end() {
+    let mut world = World::new();
+    world.reach_undoing().undone(super::world::done());
+    world.decided(vec![super::world::proposal(salve_model::incident::Verdict::Act, "restart", "checkout")]);
+    world.planned(super::world::plan("restart", "checkout")).executed(super::world::done());
+    world.points("checkout", "errors", false, 3);
+    assert_eq!(world.outcome(), Some(Outcome::Healed));
+    world.symptom("checkout", "errors").points("checkout", "errors", false, 3);
+    assert_eq!(world.outcome(), Some(Outcome::Recovered));
+}
+
 /// Scenario: more incidents, symptoms and suspicious series than the settings allow.
 /// Guarantees: nothing grows past its bound, and what was left out is counted.
 #[test]

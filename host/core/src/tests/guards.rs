@@ -156,6 +156,19 @@ fn a_run_without_writes_needs_no_cooldown() {
     assert_eq!(world.phase(), "executing");
 }
 
+/// Scenario: first one reason holds a plan, then another.
+/// Guarantees: `guard_within_ms` counts from the first.
+#[test]
+fn the_time_of_holding_is_counted_as_one() {
+    let mut world = World::with(Settings { rate_max: 0, ..settings() });
+    world.reach_executing().pass(20_000).set(|settings| settings.rate_window_ms += 1);
+    assert_eq!(held(&world), Some(Guard::Rate));
+    world.pass(20_000);
+    assert_eq!(held(&world), Some(Guard::Rate));
+    world.pass(1);
+    assert_eq!(world.phase(), "escalated");
+}
+
 /// Guarantees: at most `rate_max` runs in the window; taking back is not held.
 #[test]
 fn rate() {

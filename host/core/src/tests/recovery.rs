@@ -113,6 +113,22 @@ fn an_undo_that_was_cut_off() {
     assert_eq!(names(&world.effects), "escalate");
 }
 
+/// Scenario: a crash cuts off an undo of two steps after it has taken one back.
+/// Guarantees: only the other is taken back then.
+#[test]
+fn an_undo_that_was_cut_off_half_way_takes_back_the_rest() {
+    let mut world = World::new();
+    let mut two_steps = plan("config", "checkout");
+    two_steps.steps.push(two_steps.steps[0].clone());
+    let both = salve_model::plan::RunResult { receipts: vec![receipt(0), receipt(1)], ..done() };
+    world.reach_planning().planned(two_steps).executed(both).points("checkout", "errors", true, 10);
+    world.crash().reconciled(failed(vec![receipt(1)]));
+    let Some(Effect::Undo { receipts, .. }) = world.effects.last() else { panic!("{:?}", world.effects) };
+    assert_eq!(receipts, &[receipt(0)]);
+    world.undone(done());
+    assert_eq!(world.phase(), "deciding");
+}
+
 /// Scenario: Salve is down past the end of a verification.
 /// Guarantees: what it missed is not held against the remedy, and a hold does not span the gap.
 #[test]

@@ -112,6 +112,19 @@ fn recovery_does_not_span_the_end_of_the_run() {
     assert_eq!(world.outcome(), Some(Outcome::Healed));
 }
 
+/// Guarantees: a value that is no number is not a healthy one, whatever the detectors say.
+#[test]
+fn no_number_is_not_health() {
+    let mut world = World::new();
+    world.reach_settling();
+    for value in [f64::NAN, f64::NEG_INFINITY, f64::NAN] {
+        let time = EventTime(world.next_time());
+        let point = Measurement { series: series("checkout", "errors").key, time, value, abnormal: false };
+        world.send(Event::Measured { series: vec![point], expected: vec![] });
+    }
+    assert_eq!(world.phase(), "settling");
+}
+
 /// Guarantees: `not healed` is said when the time is up, not before and not later, and the remedy is taken back.
 #[test]
 fn not_healed_when_the_time_is_up() {
