@@ -224,9 +224,12 @@ impl Customers {
             self.arguments.swing.clamp(0.0, 1.0),
         );
         let start = tokio::time::Instant::now();
-        let mut next = start;
+        let (mut before, mut next) = (start, start);
+        let mut multiplier = self.multiplier();
         loop {
-            let rate = rhythm.rate((next - start).as_secs_f64(), &mut random) * self.multiplier();
+            multiplier = rhythm::ease(multiplier, self.multiplier(), (next - before).as_secs_f64());
+            before = next;
+            let rate = rhythm.rate((next - start).as_secs_f64(), &mut random) * multiplier;
             let Some(pause) = rhythm::pause_seconds(rate, &mut random) else {
                 next += Duration::from_secs(1);
                 tokio::time::sleep_until(next).await;

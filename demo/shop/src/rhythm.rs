@@ -35,6 +35,14 @@ impl Rhythm {
     }
 }
 
+/// Time in which a surge comes about, or ends, to 63 %: crowds do not appear at once.
+const SURGE_SECONDS: f64 = 1.5;
+
+/// The multiplier `seconds` later, on its way from `current` to `target`.
+pub(crate) fn ease(current: f64, target: f64, seconds: f64) -> f64 {
+    target + (current - target) * (-seconds / SURGE_SECONDS).exp()
+}
+
 /// Seconds until the next order of a Poisson process with this rate; at most one, so that a change of rate is noticed.
 pub(crate) fn pause_seconds(rate: f64, random: &mut fastrand::Rng) -> Option<f64> {
     let pause = -(1.0 - random.f64()).ln() / rate.max(1e-9);
@@ -74,6 +82,14 @@ mod tests {
         let (noon, night) = (rates[5], rates[15]);
         assert!(noon > 1.5 * night, "{noon} {night}");
         assert!(rates.iter().all(|rate| *rate > 0.0));
+    }
+
+    /// Guarantees: a surge comes about in a few seconds, without a step, and stops at what was asked for.
+    #[test]
+    fn surges_come_gradually() {
+        assert_eq!(ease(1.0, 2.5, 0.0), 1.0);
+        assert!((1.4..1.5).contains(&ease(1.0, 2.5, 0.5)));
+        assert!((2.49..2.5).contains(&ease(1.0, 2.5, 10.0)));
     }
 
     /// Guarantees: pauses have the mean that the rate says, those cut off counted as a second.
