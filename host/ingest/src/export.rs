@@ -74,7 +74,8 @@ impl Rejection {
             }
             Self::UnknownContentType(name) => {
                 format!(
-                    "content type `{name}` is not known; use `application/x-protobuf` or `application/json`"
+                    "content type `{name}` is not known; use `application/x-protobuf`, `application/json`, or \
+                     `application/grpc` over HTTP/2"
                 )
             }
             Self::TooLarge { bytes_max } => {

@@ -332,7 +332,7 @@ messages! {
         3 Repeated "attributes" Message(&KEY_VALUE);
         4 Optional "dropped_attributes_count" Uint32;
     }
-    KEY_VALUE "KeyValue" No {
+    pub(crate) KEY_VALUE "KeyValue" No {
         1 Optional "key" String;
         2 Once "value" Message(&ANY_VALUE);
         3 Optional "key_strindex" Int32;

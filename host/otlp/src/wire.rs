@@ -32,7 +32,7 @@ impl<'a> Wire<'a> {
         DecodeError::new(Problem::WireType { number, found: self.wire_type(), expected })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(self, number: u32) -> Result<u64, DecodeError> {
         match self {
             Self::Varint(value) => Ok(value),
@@ -57,7 +57,7 @@ impl<'a> Wire<'a> {
         Ok((encoded >> 1).cast_signed() ^ -(encoded & 1).cast_signed())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fixed64(self, number: u32) -> Result<u64, DecodeError> {
         match self {
             Self::Fixed64(value) => Ok(value),
@@ -78,7 +78,7 @@ impl<'a> Wire<'a> {
         Ok(f64::from_bits(self.fixed64(number)?))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes(self, number: u32) -> Result<&'a [u8], DecodeError> {
         match self {
             Self::Bytes(value) => Ok(value),
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field and its number; `None` at the end of the message.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<(u32, Wire<'a>)>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let Some((value, rest)) = self.rest.split_first_chunk::<N>() else {
             return Err(DecodeError::new(Problem::Truncated));
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         Ok(*value)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_varint(&mut self) -> Result<u64, DecodeError> {
         match self.rest {
             [first, rest @ ..] if *first < 0x80 => {
