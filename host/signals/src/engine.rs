@@ -169,6 +169,7 @@ impl Signals {
             self.services.close(bucket, self.buckets, &mut self.store);
             self.buckets.open_from = bucket + 1;
         }
+        self.store.settle_limits();
         if now.0.saturating_sub(self.swept_ms) >= SWEEP_MS {
             self.swept_ms = now.0;
             self.sweep(now);
@@ -219,6 +220,7 @@ impl Signals {
     ///
     /// A series whose limit has changed is in `added` again, with the id that it has: the newer entry counts.
     pub fn take_batches(&mut self, now: Now) -> Vec<(BindingId, u32, Batch)> {
+        self.store.settle_limits();
         self.store.bindings.take(&self.store.table, now)
     }
 

@@ -189,6 +189,8 @@ pub(crate) struct Store {
     history: HistoryLimits,
     /// Newest value of the `limit_metric` of a rule on a resource: by the resource's key and the rule's index.
     measured_limits: BTreeMap<(u64, usize), f64>,
+    /// Since [`Store::settle_limits`].
+    limits_changed: bool,
 }
 
 impl Store {
@@ -202,6 +204,7 @@ impl Store {
             counters: SignalsCounters::default(),
             texts: Texts::default(),
             measured_limits: BTreeMap::new(),
+            limits_changed: false,
         }
     }
 
@@ -209,9 +212,9 @@ impl Store {
         self.history = (&config).into();
         self.config = config;
         self.measured_limits.clear();
-        let slots: Vec<Slot> = self.table.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
-            self.refresh_limit(slot);
+        for (_, series) in self.table.iter_mut() {
+            series.measures_limit = measures_limit(&self.config.limits, &series.name);
+            refresh_limit(series, &self.config.limits, &self.measured_limits, &mut self.bindings);
         }
     }
 
@@ -224,11 +227,10 @@ impl Store {
             return slot;
         }
         let name = self.texts.share(new.name);
-        let rules = &self.config.limits;
         let series = Series {
             key: new.key,
             origin: new.origin.clone(),
-            measures_limit: rules.iter().any(|rule| rule.limit_metric.as_deref() == Some(&*name)),
+            measures_limit: measures_limit(&self.config.limits, &name),
             name,
             unit: self.texts.share(new.unit),
             attributes: new.attributes.clone(),
@@ -241,9 +243,9 @@ impl Store {
             step_ms: 0.0,
         };
         let slot = self.table.insert(series);
-        self.refresh_limit(slot);
         let patterns = &self.config.history_fine;
         if let Some(series) = self.table.get_mut(slot) {
+            refresh_limit(series, &self.config.limits, &self.measured_limits, &mut self.bindings);
             if new.fine || patterns.iter().any(|pattern| matches(pattern, &series.name)) {
                 series.history.keep_fine();
             }
@@ -310,44 +312,25 @@ impl Store {
         *(if is_duplicate { &mut counters.points_duplicate } else { &mut counters.points_out_of_order }) += 1;
     }
 
-    /// A point of a `limit_metric`: those that it limits learn of it.
+    /// A point of a `limit_metric`: those that it limits learn of it in [`Store::settle_limits`].
     fn measure_limit(&mut self, slot: Slot, value: f64) {
         let Some(series) = self.table.get(slot) else { return };
-        let (origin, name) = (series.origin.key, series.name.clone());
+        let (origin, name) = (series.origin.key, &series.name);
         for (index, rule) in self.config.limits.iter().enumerate() {
-            if rule.limit_metric.as_deref() != Some(&*name) {
-                continue;
-            }
-            if self.measured_limits.insert((origin, index), value) == Some(value) {
-                continue;
-            }
-            // A changed capacity is rare, so looking through all series is cheap enough.
-            for (_, limited) in self.table.iter_mut() {
-                let is_same = limited.origin.key == origin && *limited.name == *rule.metric;
-                if is_same && applies(rule, limited) && limited.limit != Some(value) {
-                    limited.limit = Some(value);
-                    limited.history.keep_fine();
-                    limited.members.iter().for_each(|member| self.bindings.describe_again(*member));
-                }
+            if rule.limit_metric.as_deref() == Some(name) {
+                let before = self.measured_limits.insert((origin, index), value);
+                self.limits_changed |= before != Some(value);
             }
         }
     }
 
-    /// Looks the limit of a series up again.
-    fn refresh_limit(&mut self, slot: Slot) {
-        let Some(series) = self.table.get_mut(slot) else { return };
-        let rules = self.config.limits.iter().enumerate();
-        let limit = rules.filter(|(_, rule)| *rule.metric == *series.name && applies(rule, series)).find_map(
-            |(index, rule)| self.measured_limits.get(&(series.origin.key, index)).copied().or(rule.fixed),
-        );
-        series.measures_limit =
-            self.config.limits.iter().any(|rule| rule.limit_metric.as_deref() == Some(&*series.name));
-        if limit != series.limit {
-            series.limit = limit;
-            series.members.iter().for_each(|member| self.bindings.describe_again(*member));
-        }
-        if limit.is_some() {
-            series.history.keep_fine();
+    /// Tells those series of their limit whose limit has changed. One pass over all series at most once a tick, however
+    /// often limits change.
+    pub(crate) fn settle_limits(&mut self) {
+        if std::mem::take(&mut self.limits_changed) {
+            for (_, series) in self.table.iter_mut() {
+                refresh_limit(series, &self.config.limits, &self.measured_limits, &mut self.bindings);
+            }
         }
     }
 
@@ -367,6 +350,31 @@ impl Store {
         let keys = self.table.by_key.capacity() * (size_of::<(SeriesKey, Slot)>() + 1);
         series + keys + self.bindings.heap_bytes() + self.texts.heap_bytes()
     }
+}
+
+/// Looks the limit of a series up again; detectors hear of a change.
+fn refresh_limit(
+    series: &mut Series,
+    rules: &[LimitRule],
+    measured: &BTreeMap<(u64, usize), f64>,
+    bindings: &mut Bindings,
+) {
+    let own =
+        rules.iter().enumerate().filter(|(_, rule)| *rule.metric == *series.name && applies(rule, series));
+    let limit = own
+        .map(|(index, rule)| measured.get(&(series.origin.key, index)).copied().or(rule.fixed))
+        .find_map(|limit| limit);
+    if limit.is_some() {
+        series.history.keep_fine();
+    }
+    if limit != series.limit {
+        series.limit = limit;
+        series.members.iter().for_each(|member| bindings.describe_again(*member));
+    }
+}
+
+fn measures_limit(rules: &[LimitRule], name: &str) -> bool {
+    rules.iter().any(|rule| rule.limit_metric.as_deref() == Some(name))
 }
 
 fn applies(rule: &LimitRule, series: &Series) -> bool {

@@ -4,6 +4,7 @@ mod build;
 
 use build::{CLIENT, Engine, SERVER, at, failed, int, logs_of, now, quick, rounded, span, spans_of, text};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use proptest::prelude::*;
 use salve_model::{call::EdgeStats, telemetry::Change, time::EventTime};
 use salve_signals::Signal;
 
@@ -329,4 +330,40 @@ fn tenants_share_nothing() {
     assert_eq!(batches.len(), 2, "a shard has one tenant");
     let theirs = &engine.signals.of(&other).find("gateway", "")[0];
     assert_eq!(engine.signals.points(theirs.id, 0, u64::MAX), [], "an id of another's series tells nothing");
+}
+
+proptest! {
+    /// Scenario: spans that end at any time of twenty seconds, and come at any time after.
+    /// Guarantees: windows count every span of their closed buckets, late or not; series count those that were in time,
+    /// each once.
+    #[test]
+    fn requests_are_conserved(spans in prop::collection::vec((0_u64..20_000, 0_u64..4_000, 1_u64..300, any::<bool>()), 1..80)) {
+        let mut engine = Engine::quick();
+        let mut arrivals = spans.clone();
+        arrivals.sort_by_key(|(end, delay, ..)| end + delay);
+        let mut in_time = 0.0;
+        for (number, (end, delay, duration, is_error)) in (1..).zip(&arrivals) {
+            let mut one = span(SERVER, "op", (number, number, 0), at(*end), *duration, vec![]);
+            if *is_error {
+                one = failed(one);
+            }
+            engine.signals.tick(now(end + delay));
+            engine.apply(Signal::Traces, end + delay, &spans_of("shop", vec![one]));
+            in_time += f64::from(u8::from(end + delay < (end / 1_000 + 1) * 1_000 + 500));
+        }
+        engine.signals.tick(now(30_000));
+        let stats = engine.signals.services(at(0), at(30_000)).remove(0);
+        let first = arrivals.iter().map(|(end, ..)| end / 1_000).min().unwrap();
+        // Up to the newest closed bucket.
+        let seconds = (29 - first) as f64;
+        prop_assert!((stats.requests_per_second * seconds - arrivals.len() as f64).abs() < 1e-6);
+        let errors = arrivals.iter().filter(|(.., is_error)| *is_error).count() as f64;
+        prop_assert!((stats.error_ratio * arrivals.len() as f64 - errors).abs() < 1e-6);
+        let total: u64 = arrivals.iter().map(|(_, _, duration, _)| duration).sum();
+        prop_assert!((stats.duration_mean_ms * arrivals.len() as f64 - total as f64).abs() < 1e-3);
+        let rate = engine.signals.find("shop", "salve.span.request_rate").remove(0);
+        let counted: f64 = engine.signals.points(rate.id, 0, u64::MAX).iter().map(|(_, value)| value).sum();
+        prop_assert_eq!(counted, in_time);
+        prop_assert_eq!(engine.signals.counters().spans_late as f64, arrivals.len() as f64 - in_time);
+    }
 }
