@@ -397,7 +397,7 @@ impl DetectorInstance {
         let all: Vec<u32> = self.known.keys().filter(|id| !self.aside.contains_key(id)).copied().collect();
         let count = all.len();
         let mut parts = vec![all];
-        if first_failure.is_some() && count > 0 {
+        if count > 0 {
             // First without any series: a plugin that fails even so is at fault itself.
             parts.push(Vec::new());
         }

@@ -20,7 +20,7 @@ const CORE_INSTANCES_EACH: u32 = 8;
 /// Makes the engine. Instances come from a pool; where the address space for one is not to be had, each is made
 /// by itself, which is slower.
 pub(crate) fn engine(settings: &HostConfig) -> wasmtime::Result<Engine> {
-    match Engine::new(&common(settings).allocation_strategy(pool(settings))) {
+    match Engine::new(common(settings).allocation_strategy(pool(settings))) {
         Ok(engine) => Ok(engine),
         Err(error) => {
             tracing::warn!(%error, "No address space for a pool of plugin instances; each is made by itself.");

@@ -152,7 +152,9 @@ async fn verbs_outside_the_manifest_are_denied() {
     let plugin = bench.host.load_bytes(std::path::Path::new("lying"), &component).unwrap();
     let notes = Arc::new(Notes::default());
     let error = watched(bench.host.plan(&plugin, request(), notes.clone(), silence())).await.unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"
+    invalid: plan of `action-echo`: step 0 calls `config.set`, which its manifest does not name
+    "#);
 
     let empty = RawProposal {
         summary: String::new(),

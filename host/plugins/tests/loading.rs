@@ -97,7 +97,39 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
         with_manifest("action-sleep", &manifest("action-sleep", "limits.host_calls = 11")),
     ];
     let stories: Vec<_> = lies.iter().map(|bytes| story(&refusal(&bench, bytes))).collect();
-    insta::assert_snapshot!(stories.join("\n"), @"");
+    insta::assert_snapshot!(stories.join("\n"), @r#"
+    plugin `guest.wasm` is not admitted: this is a core WebAssembly module, not a component
+      hint: Run `salve plugin pack MODULE --manifest plugin.toml` to make a component of it.
+    plugin `guest.wasm` is not admitted: this is not a WebAssembly component
+      hint: Copy the file again; it may have been cut off.
+    plugin `guest.wasm` is not admitted: this is not a WebAssembly component
+      hint: Copy the file again; it may have been cut off.
+    plugin `guest.wasm` has no valid manifest: cannot find the manifest in a file that is cut off: section at byte 377 does not fit into the file
+    plugin `guest.wasm` has no valid manifest: component has no manifest section `salve:manifest`
+      hint: Make the component with `salve plugin pack`, which adds the manifest.
+    plugin `guest.wasm` is not admitted: component does not export `salve:plugin/consult@0.1.0`, which a plugin of role agent must
+      hint: Check `role` in `plugin.toml`.
+    plugin `guest.wasm` is not admitted: component imports `wasi:cli/environment@0.2.0`: there is no WASI in Salve
+      hint: Build it for wasm32-unknown-unknown (Rust), or stub WASI out (`--stub-wasi` and the like).
+    plugin `guest.wasm` is not admitted: component imports `evil:tools/shell@1.0.0`, which a plugin of role agent does not have
+    plugin `guest.wasm` is not admitted: component imports `run`, which a plugin of role agent does not have
+    plugin `guest.wasm` is not admitted: component imports or exports `salve:plugin/log@0.2.0`; this host serves salve:plugin 0.1.0
+      hint: Rebuild it against a served version, or update Salve.
+    plugin `guest.wasm` is not admitted: component exports `evil:tools/shell@1.0.0`, which a plugin of role agent does not have
+      hint: Check `role` in `plugin.toml`.
+    plugin `guest.wasm` is not admitted: component does not have the types of its world: failed to validate encoded bytes: type mismatch for import `plugin-world`\ntype mismatch for export `salve:plugin/consult@0.1.0`\nmissing expected export `attributes` (at offset 0x8f7)
+      hint: Build it with the SDK or from the WIT files of this contract version.
+    plugin `guest.wasm` is not admitted: component imports the capability `config`, which its manifest does not name
+      hint: Name the capability and its verbs in `plugin.toml`, and pack it again.
+    plugin `guest.wasm` is not admitted: component imports `salve:plugin/config@0.1.0`, which a plugin of role agent does not have
+    plugin `guest.wasm` is not admitted: component imports `salve:plugin/clock@0.1.0`, which a plugin of role detector does not have
+    plugin `guest.wasm` is not admitted: component exports `salve:plugin/act@0.1.0`, which a plugin of role agent does not have
+      hint: Check `role` in `plugin.toml`.
+    plugin `guest.wasm` has no valid manifest: plugin `action-sleep` is built for contract 9.0.0; this host serves 0.1.0
+      hint: Rebuild it against salve:plugin@0.1.0, or update Salve.
+    plugin `action-sleep` asks for host_calls = 11, its limit is 10
+      hint: Allow it in the limits of plugin `action-sleep`: host_calls = 11
+    "#);
     assert_eq!(fs::read_dir(bench.folder.path().join("cache")).unwrap().count(), 0);
 }
 
@@ -202,7 +234,12 @@ fn packing_is_deterministic() {
     assert_eq!(inspection.manifest.unwrap().name.0, "action-echo");
     insta::assert_snapshot!(
         format!("{}\n{}", inspection.interfaces.imports.join("\n"), inspection.interfaces.exports.join("\n")),
-        @""
+        @r#"
+    salve:plugin/types@0.1.0
+    salve:plugin/config@0.1.0
+    salve:plugin/log@0.1.0
+    salve:plugin/act@0.1.0
+    "#
     );
     assert!(matches!(pack::inspect(&core_module("action-echo")), Err(Refusal::CoreModule)));
 }
@@ -222,5 +259,16 @@ fn packing_says_why_not() {
         let error = pack::pack(&module, &text).unwrap_err();
         stories.push(format!("{error}\n  hint: {:?}", error.hint()));
     }
-    insta::assert_snapshot!(stories.join("\n"), @"");
+    insta::assert_snapshot!(stories.join("\n"), @r#"
+    cannot make a component of the module: failed to decode world from module: module was not valid: failed to resolve import `salve:plugin/config@0.1.0::set`: module requires an import interface named `salve:plugin/config@0.1.0`
+      hint: Some("Name the capabilities that the code uses in `plugin.toml`, and check `role`.")
+    cannot make a component of the module: failed to decode world from module: module was not valid: failed to resolve import `salve:plugin/config@0.1.0::set`: module requires an import interface named `salve:plugin/config@0.1.0`
+      hint: Some("Name the capabilities that the code uses in `plugin.toml`, and check `role`.")
+    cannot pack: this is a component already
+      hint: Some("Give the .wasm file that the compiler wrote, before any packing.")
+    cannot pack: this is not a WebAssembly module
+      hint: Some("Give the .wasm file that the compiler wrote, before any packing.")
+    cannot make a component of the module: failed to decode world from module: module was not valid: failed to resolve import `wasi_snapshot_preview1::fd_write`: module requires an import interface named `wasi_snapshot_preview1`
+      hint: Some("Build for wasm32-unknown-unknown: there is no WASI in Salve.")
+    "#);
 }

@@ -27,13 +27,13 @@ use std::{
 const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Ends a test whose guest is not ended.
-pub async fn watched<R>(test: impl Future<Output = R>) -> R {
+pub(crate) async fn watched<R>(test: impl Future<Output = R>) -> R {
     tokio::time::timeout(WATCHDOG, test).await.expect("the guest outlived its limits")
 }
 
 /// Log lines of guests, kept.
 #[derive(Default)]
-pub struct Lines(pub Mutex<Vec<GuestLogLine>>);
+pub(crate) struct Lines(pub(crate) Mutex<Vec<GuestLogLine>>);
 
 impl LogSink for Lines {
     fn write(&self, line: GuestLogLine) {
@@ -42,14 +42,14 @@ impl LogSink for Lines {
 }
 
 /// A host with its own cache.
-pub struct Bench {
-    pub host: PluginHost,
-    pub lines: Arc<Lines>,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) host: PluginHost,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// A host with the settings that `change` makes.
-pub fn bench_with(change: impl FnOnce(&mut HostConfig)) -> Bench {
+pub(crate) fn bench_with(change: impl FnOnce(&mut HostConfig)) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let mut config = HostConfig::new(folder.path().join("cache"));
     config.instances_max = 20;
@@ -60,18 +60,18 @@ pub fn bench_with(change: impl FnOnce(&mut HostConfig)) -> Bench {
 }
 
 /// A host with default limits.
-pub fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     bench_with(|_| {})
 }
 
 /// The core module of `tests/guests/NAME.wat`.
-pub fn core_module(name: &str) -> Vec<u8> {
+pub(crate) fn core_module(name: &str) -> Vec<u8> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests").join(format!("{name}.wat"));
     wat::parse_file(file).unwrap()
 }
 
 /// A manifest for a guest, by the role with which its name begins.
-pub fn manifest(name: &str, more: &str) -> String {
+pub(crate) fn manifest(name: &str, more: &str) -> String {
     let (role, _) = name.split_once('-').unwrap();
     let parameters = "[parameters]\ntype = 'object'\nproperties.size.type = 'integer'\n";
     format!(
@@ -80,7 +80,7 @@ pub fn manifest(name: &str, more: &str) -> String {
 }
 
 /// The component of `tests/guests/NAME.wat`.
-pub fn component(name: &str) -> Vec<u8> {
+pub(crate) fn component(name: &str) -> Vec<u8> {
     let more = match name {
         "action-echo" => "capabilities = [{ capability = 'config', verbs = ['get', 'set'] }]",
         _ => "",
@@ -90,19 +90,19 @@ pub fn component(name: &str) -> Vec<u8> {
 
 impl Bench {
     /// Loads a guest.
-    pub fn load(&self, name: &str) -> Arc<Plugin> {
+    pub(crate) fn load(&self, name: &str) -> Arc<Plugin> {
         self.host.load_bytes(Path::new(name), &component(name)).unwrap()
     }
 
     /// Loads a detector and makes an instance of it.
-    pub async fn detector(&self, name: &str) -> Result<DetectorInstance, GuestError> {
+    pub(crate) async fn detector(&self, name: &str) -> Result<DetectorInstance, GuestError> {
         let options = DetectorOptions { name: "bench".into(), parameters_json: "{}".into(), state: None };
         self.host.detector(&self.load(name), options).await
     }
 }
 
 /// A series of a service.
-pub fn series(id: u32) -> SeriesAdded {
+pub(crate) fn series(id: u32) -> SeriesAdded {
     let attributes = Attributes::from([("service.name".to_owned(), "shop".to_owned())]);
     SeriesAdded {
         id,
@@ -121,7 +121,7 @@ pub fn series(id: u32) -> SeriesAdded {
 }
 
 /// A batch with one point for each value; its series are new in it if `first`.
-pub fn batch(values: &[f64], first: bool) -> Batch {
+pub(crate) fn batch(values: &[f64], first: bool) -> Batch {
     let count = u32::try_from(values.len()).unwrap();
     Batch {
         sequence: 1,
@@ -138,7 +138,7 @@ pub fn batch(values: &[f64], first: bool) -> Batch {
 }
 
 /// A request to an action.
-pub fn request() -> ActionRequest {
+pub(crate) fn request() -> ActionRequest {
     ActionRequest {
         incident: IncidentId("inc-1".into()),
         targets: vec![Target {
@@ -154,9 +154,9 @@ pub fn request() -> ActionRequest {
 
 /// A session that notes writes and applies them, after `delay`.
 #[derive(Default)]
-pub struct Notes {
-    pub writes: Mutex<Vec<Write>>,
-    pub delay: Duration,
+pub(crate) struct Notes {
+    pub(crate) writes: Mutex<Vec<Write>>,
+    pub(crate) delay: Duration,
 }
 
 impl Session for Notes {
@@ -185,7 +185,7 @@ impl Session for Notes {
 }
 
 /// No telemetry at all.
-pub struct Silence;
+pub(crate) struct Silence;
 
 impl Telemetry for Silence {
     fn services(&self, _from: u64, _to: u64) -> Vec<ServiceStats> {
