@@ -131,6 +131,17 @@ fn bounds() {
     assert_eq!(world.core.candidates.len(), 2);
 }
 
+/// Guarantees: an incident that comes back counts against the bound like a new one.
+#[test]
+fn coming_back_does_not_pass_the_bound() {
+    let mut world = World::with(Settings { incidents_open_max: 1, ..settings() });
+    world.symptom("checkout", "errors").points("checkout", "errors", false, 3).symptom("mail", "errors");
+    world.symptom("checkout", "errors");
+    let incidents = world.core.incidents();
+    let open: Vec<u32> = incidents.iter().filter(|one| one.closed.is_none()).map(|one| one.symptoms).collect();
+    assert_eq!(open, [2]);
+}
+
 /// Guarantees: closed incidents are remembered up to `history_max`, the newest of them.
 #[test]
 fn history_is_bounded() {
