@@ -165,7 +165,7 @@ fn policies(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
 /// Plugins can be built without rustup's target: by Debian's packages, which a machine may not be able to get.
 fn debian(workspace: &Workspace, run: &mut Run) {
     const NAME: &str = "plugins by Debian";
-    if let Err(error) = toolchain::debian_is_reachable(workspace) {
+    if let Err(error) = toolchain::fetch_debian(workspace) {
         println!("\n=== {NAME}\nskipped: {error:#}");
         run.skip(NAME, format!("{error:#}"));
         return;

@@ -85,9 +85,9 @@ pub(crate) fn find(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
     }
 }
 
-/// Whether Debian's packages can be had here; if not, why.
-pub(crate) fn debian_is_reachable(workspace: &Workspace) -> Result<()> {
-    debian::is_reachable(&cache(workspace)?)
+/// Gets Debian's packages, without using them yet: a machine may have no way to them.
+pub(crate) fn fetch_debian(workspace: &Workspace) -> Result<()> {
+    debian::fetch(&cache(workspace)?).map(drop)
 }
 
 fn installed(workspace: &Workspace) -> Result<Wasm> {

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeSet,
     env,
     ffi::OsString,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,8 +19,11 @@ use std::{
 /// What is asked for by name; the packages that hold their libraries carry versions in theirs, so apt is asked for those.
 const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
 
-/// File that says that all is unpacked and built.
-const READY: &str = "ready";
+/// File that says that all packages are unpacked. Written last: what a broken run left is made again.
+const UNPACKED: &str = "unpacked";
+
+/// File that says that the standard library is built.
+const BUILT: &str = "built";
 
 /// Dependencies that are worth unpacking; the others are part of any system that compiles Rust.
 fn is_part(package: &str) -> bool {
@@ -30,43 +33,47 @@ fn is_part(package: &str) -> bool {
 /// Unpacked and built below `cache`; gives back the environment that makes cargo use it.
 pub(super) fn install(cache: &Path) -> Result<Vec<(String, OsString)>> {
     let linker = linker()?;
-    let apt = Apt::find(cache)?;
-    let packages = apt.packages()?;
-    let root = cache.join(apt.folder()?);
-    let installed = Installed { root: root.clone(), linker };
-    // Written last: what a broken run left is made again.
-    let ready = root.join(READY);
-    if !ready.is_file() {
-        println!(
-            "downloading {} from Debian into {} (about 140 MB): plugins are WebAssembly, and the installed Rust cannot \
-             compile to it",
-            packages.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
-            cache.display()
-        );
-        if root.exists() {
-            fs::remove_dir_all(&root).with_context(|| format!("cannot remove `{}`", root.display()))?;
-        }
-        apt.unpack(&packages, &root)?;
+    let root = fetch(cache)?;
+    let _lock = lock(cache)?;
+    let installed = Installed { root, linker };
+    let built = installed.root.join(BUILT);
+    if !built.is_file() {
         installed.build_standard_library()?;
-        fs::write(&ready, "").with_context(|| format!("cannot write `{}`", ready.display()))?;
+        fs::write(&built, "").with_context(|| format!("cannot write `{}`", built.display()))?;
     }
     installed.environment()
 }
 
-/// Whether the packages are here already, or apt can name the place where they are.
-pub(super) fn is_reachable(cache: &Path) -> Result<()> {
+/// Downloads and unpacks the packages, if they are not here yet; gives back the folder in which they are.
+pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
+    let _lock = lock(cache)?;
     let apt = Apt::find(cache)?;
-    if cache.join(apt.folder()?).join(READY).is_file() {
-        return Ok(());
+    let root = cache.join(format!("rust-debian-{}", apt.version(PACKAGES[0])?));
+    let unpacked = root.join(UNPACKED);
+    if unpacked.is_file() {
+        return Ok(root);
     }
-    // Asks the server for nothing yet, but fails where apt has no source for them.
-    process::output(
-        Command::new("apt-get")
-            .args(&apt.options)
-            .args(["-q", "download", "--print-uris"])
-            .args(apt.packages()?),
-    )
-    .map(drop)
+    let packages = apt.packages()?;
+    println!(
+        "downloading {} from Debian into {} (about 140 MB), to compile plugins to WebAssembly",
+        packages.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+        cache.display()
+    );
+    if root.exists() {
+        fs::remove_dir_all(&root).with_context(|| format!("cannot remove `{}`", root.display()))?;
+    }
+    apt.unpack(&packages, &root)?;
+    fs::write(&unpacked, "").with_context(|| format!("cannot write `{}`", unpacked.display()))?;
+    Ok(root)
+}
+
+/// One xtask at a time works in `cache`.
+fn lock(cache: &Path) -> Result<File> {
+    let path = cache.join("lock");
+    let locking = || format!("cannot lock `{}`", path.display());
+    let file = File::create(&path).with_context(locking)?;
+    file.lock().with_context(locking)?;
+    Ok(file)
 }
 
 /// The installed Rust's own linker for WebAssembly.
@@ -93,7 +100,9 @@ impl Apt {
             process::output(Command::new(program).arg("--version"))
                 .context("this way needs a Debian system")?;
         }
-        let system = Self { options: Vec::new() };
+        // As root, apt would drop to a user that cannot write here; to others the option means nothing.
+        let sandbox = "-oAPT::Sandbox::User=root";
+        let system = Self { options: vec![sandbox.into()] };
         if system.knows_packages() {
             return Ok(system);
         }
@@ -110,8 +119,7 @@ impl Apt {
             options: vec![
                 option("Dir::State::Lists", "lists"),
                 option("Dir::Cache", "cache"),
-                // As root, apt would drop to a user that cannot write here.
-                "-oAPT::Sandbox::User=root".into(),
+                sandbox.into(),
             ],
         };
         println!(
@@ -134,11 +142,6 @@ impl Apt {
             Command::new("apt-cache").args(&self.options).args(["policy", package]).env("LC_ALL", "C"),
         )?;
         candidate(&text).with_context(|| format!("apt knows no package `{package}`"))
-    }
-
-    /// The folder in which that version is kept.
-    fn folder(&self) -> Result<String> {
-        Ok(format!("rust-debian-{}", self.version(PACKAGES[0])?))
     }
 
     /// [`PACKAGES`] and those of their dependencies that matter, all the way down.
