@@ -14,7 +14,7 @@ fn demo(fault: &str) -> Result<(Value, bool)> {
     let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let output_folder = tempfile::tempdir()?;
     // What it draws for people goes to standard error; standard output is the one document.
-    salve_tests::built("release/salve-demo-shop");
+    _ = salve_tests::built("release/salve-demo-shop");
     let output = Command::new(salve_tests::built("release/salve-demo"))
         .args(["--fault", fault, "--json", "--no-baseline", "--seed", "7", "--output"])
         .arg(output_folder.path())

@@ -67,11 +67,12 @@ async fn observe_touches_nothing() -> Result<()> {
     let mut daemon = shop::prepare("observe", RESTART_POLICY, "")?;
     let (_sender, pid) = broken_worker(&mut daemon).await?;
     daemon
-        .wait("the plan is recorded", |daemon| {
-            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["plan"]["action"] == "restart-process"))
+        .wait("the decision is recorded", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"]["recorded"].is_object()))
         })
         .await?;
     assert!(is_alive(pid));
+    assert_eq!(daemon.incidents()?[0]["decision"]["proposals"][0]["action"], "restart-process");
     let ledger = daemon.salve(&["ledger", "show", "--json"])?;
     assert!(!String::from_utf8(ledger.stdout)?.contains("\"write_intent\""));
     Ok(())
@@ -164,7 +165,7 @@ fn decide(incident, findings, catalogue, history) {
 /// Guarantees: the change is named as the cause, and the last good value comes back, comments kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_value_is_set_back() -> Result<()> {
-    let mut daemon = shop::prepare("act", LAST_GOOD_POLICY, "[config_files]\ngood_after_ms = 500\n")?;
+    let mut daemon = shop::prepare("act", LAST_GOOD_POLICY, "[config_files]\ngood_after_ms = 1500\n")?;
     daemon.start().await?;
     let file = daemon.path("worker.toml");
     let before = std::fs::read(&file)?;

@@ -23,7 +23,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// A folder with this configuration, `policy.rhai` and links to these components; nothing runs yet. `@` in the
-    /// configuration stands for the folder. Ports are free ones.
+    /// configuration stands for the folder, `CACHE` for compiled components that all tests share.
     ///
     /// # Errors
     /// If the folder cannot be filled.
@@ -47,7 +47,9 @@ impl Daemon {
     /// If it cannot be written.
     pub fn configure(&self, config: &str) -> Result<()> {
         let shared = "state_directory = \"state\"\n";
-        let config = format!("{shared}{config}").replace('@', &self.folder.path().display().to_string());
+        let config = format!("{shared}{config}")
+            .replace('@', &self.folder.path().display().to_string())
+            .replace("CACHE", &crate::target().join("test-compiled").display().to_string());
         let temporary = self.path("salve.toml.partial");
         std::fs::write(&temporary, config)?;
         Ok(std::fs::rename(temporary, self.path("salve.toml"))?)
@@ -260,7 +262,8 @@ impl Drop for Daemon {
         let pids = processes.iter().flat_map(|status| status["processes"].as_array().into_iter().flatten());
         for pid in pids.filter_map(|process| process["pid"].as_i64()) {
             if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
-                drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+                // Gone already is just as good.
+                _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
         if std::thread::panicking() {

@@ -18,6 +18,7 @@ level = "info"
 bucket_ms = 200
 lateness_ms = 100
 [plugins]
+cache_directory = "CACHE"
 snapshot_ms = 300
 [guards]
 tick_ms = 50
@@ -53,6 +54,8 @@ plugin = "set-config"
 capability = "config"
 verbs = ["*"]
 targets = ["worker"]
+arguments.key = { one_of = ["pool_size"] }
+arguments.value = { min = 0, max = 64 }
 "#;
 
 /// Restarts whatever the analyst suspects most.

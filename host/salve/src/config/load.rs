@@ -140,6 +140,9 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
     for path in [&mut config.state_directory, &mut config.plugins.directory, &mut config.policies.directory] {
         *path = folder.join(&*path);
     }
+    if let Some(path) = &mut config.plugins.cache_directory {
+        *path = folder.join(&*path);
+    }
     config.otlp.resolve_paths(folder);
     let processes = config
         .processes

@@ -190,6 +190,8 @@ fn empty_table() -> toml::Table {
 pub struct PluginsConfig {
     /// Folder of `*.wasm` components, watched while Salve runs.
     pub directory: PathBuf,
+    /// Folder of compiled components. Default: `compiled` in the state folder.
+    pub cache_directory: Option<PathBuf>,
     /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
     pub agents: Vec<String>,
     /// Time between two snapshots of detectors' state, in milliseconds.
@@ -204,6 +206,7 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("plugins"),
+            cache_directory: None,
             agents: Vec::new(),
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),

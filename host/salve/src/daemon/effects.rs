@@ -57,7 +57,8 @@ impl Effects {
             Effect::Diagnose { incident, request, view } => {
                 for symptom in &view.symptoms {
                     tracing::info!(incident = %incident, service = %escape(&symptom.series.service, 100),
-                        signal = %escape(&symptom.series.name, 100), reason = %escape(&symptom.reason, 300), "Symptom.");
+                        signal = %escape(&symptom.series.name, 100),
+                        operation = symptom.series.attributes.get("span.name").map(|name| escape(name, 100)), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
                 self.mark_open(&incident, &view.services);
                 self.answer(async move {

@@ -32,7 +32,7 @@ pub fn host_config(config: &Config) -> HostConfig {
     HostConfig {
         limits: config.plugins.limits,
         plugins: config.plugins.limits_of.clone(),
-        ..HostConfig::new(config.state_directory.join("compiled"))
+        ..HostConfig::new(config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")))
     }
 }
 
