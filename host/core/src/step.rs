@@ -155,11 +155,15 @@ impl<'a> Stepper<'a> {
                 });
             }
             Event::Approved { incident, by, approved } => {
-                self.answer(incident, |_, phase| match phase {
+                self.answer(incident, |asked, phase| match phase {
                     Phase::AwaitingApproval { .. } if *approved => {
                         Some(IncidentChange::Approved { by: by.clone() })
                     }
                     Phase::AwaitingApproval { .. } => Some(IncidentChange::Refused { by: by.clone() }),
+                    // A yes can be taken back as long as nothing has been done.
+                    Phase::Planned { .. } if !approved && asked.incident.approved_by.is_some() => {
+                        Some(IncidentChange::Refused { by: by.clone() })
+                    }
                     _ => None,
                 });
             }

@@ -138,7 +138,8 @@ fn coming_back_does_not_pass_the_bound() {
     world.symptom("checkout", "errors").points("checkout", "errors", false, 3).symptom("mail", "errors");
     world.symptom("checkout", "errors");
     let incidents = world.core.incidents();
-    let open: Vec<u32> = incidents.iter().filter(|one| one.closed.is_none()).map(|one| one.symptoms).collect();
+    let open: Vec<u32> =
+        incidents.iter().filter(|one| one.closed.is_none()).map(|one| one.symptoms).collect();
     assert_eq!(open, [2]);
 }
 

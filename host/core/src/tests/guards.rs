@@ -226,6 +226,15 @@ fn an_approved_plan_stays_as_it_is() {
     assert_eq!(detail.attempts[0].approved_by.as_deref(), Some("ann"));
 }
 
+/// Guarantees: whoever approved a plan may take it back while a guard still holds it.
+#[test]
+fn an_approval_can_be_taken_back() {
+    let mut world = World::with(Settings { mode: Mode::Approve, rate_max: 0, ..settings() });
+    world.reach_executing().approved(true).approved(false);
+    assert!(matches!(world.effects.last(), Some(Effect::Plan { action, .. }) if action == "restart"));
+    assert_eq!(executes(&world), 0);
+}
+
 /// Scenario: Salve is paused with a run under way.
 /// Guarantees: its end is taken in and verified; nothing starts, not even taking back, until it is resumed.
 #[test]

@@ -109,6 +109,8 @@ struct Run {
 struct Observer {
     mode: Mode,
     paused: bool,
+    /// Newest question of each incident, until it is answered.
+    asked: BTreeMap<IncidentId, u64>,
     proposed: BTreeMap<IncidentId, BTreeSet<(String, String)>>,
     planned: BTreeMap<IncidentId, Plan>,
     approved: BTreeMap<IncidentId, bool>,
@@ -125,6 +127,18 @@ struct Observer {
 impl Observer {
     /// Learns from what the core is told.
     fn hear(&mut self, event: &Event) {
+        if let Event::Decided { incident, request, .. }
+        | Event::Planned { incident, request, .. }
+        | Event::Executed { incident, request, .. }
+        | Event::Undone { incident, request, .. }
+        | Event::Reconciled { incident, request, .. } = event
+        {
+            // An answer to an older question, or a second one, counts for nothing.
+            if self.asked.get(incident) != Some(request) {
+                return;
+            }
+            self.asked.remove(incident);
+        }
         match event {
             Event::Configured { settings, .. } => self.mode = settings.mode,
             Event::Paused { .. } => self.paused = true,
@@ -163,6 +177,9 @@ impl Observer {
 
     /// Judges what the core asks for.
     fn see(&mut self, effect: &Effect, now: Now) {
+        if let Some((incident, request)) = question(effect) {
+            self.asked.insert(incident.clone(), request);
+        }
         match effect {
             Effect::Execute { incident, plan, dry_run, .. } => {
                 assert!(!self.paused, "nothing is carried out while paused");
