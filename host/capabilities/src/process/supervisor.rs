@@ -355,6 +355,10 @@ impl Unit {
 
 /// Returns when the process has ended.
 async fn wait(running: &Running) {
+    #[expect(
+        deprecated,
+        reason = "unsound only for types that do not own their descriptor; the new one is an unsafe fn"
+    )]
     let watched =
         running.pidfd.try_clone().and_then(|pidfd| AsyncFd::with_interest(pidfd, Interest::READABLE));
     match watched {

@@ -3,6 +3,8 @@
 mod env;
 mod json;
 mod spans;
+#[cfg(test)]
+mod tests;
 mod toml;
 mod yaml;
 

@@ -8,6 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap, collections::BTreeSet, ops::Range}
 
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     let mut loader = Loader {
+        text,
         offsets: text.char_indices().map(|(offset, _)| offset).chain([text.len()]).collect(),
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
@@ -26,6 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Node, String> {
 }
 
 struct Loader<'input> {
+    text: &'input str,
     /// Byte offset of each character.
     offsets: Vec<usize>,
     parser: Parser<'input, saphyr_parser::StrInput<'input>>,
@@ -47,6 +49,18 @@ impl<'input> Loader<'input> {
         at(span.start.index())..at(span.end.index())
     }
 
+    /// Where a scalar's words stand. The parser's end may lie behind spaces and a comment that follow them.
+    fn exact(&self, span: Range<usize>, style: ScalarStyle, text: &str) -> Range<usize> {
+        let source = self.text.get(span.start..).unwrap_or_default();
+        let length = match style {
+            ScalarStyle::Plain => source.starts_with(text).then_some(text.len()),
+            ScalarStyle::SingleQuoted => quoted_length(source, '\''),
+            ScalarStyle::DoubleQuoted => quoted_length(source, '"'),
+            ScalarStyle::Literal | ScalarStyle::Folded => None,
+        };
+        length.map_or(span.clone(), |length| span.start..span.start + length)
+    }
+
     fn node(&mut self, event: Event<'input>, span: Span, depth: usize) -> Result<Node, String> {
         self.count(1)?;
         if depth > DEPTH_MAX {
@@ -56,8 +70,9 @@ impl<'input> Loader<'input> {
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let kind = scalar_kind(&text, style, tag.as_deref());
-                let text = canonical(kind, text);
-                (Node::scalar(kind, text, start), anchor)
+                let place = self.exact(start, style, &text);
+                let canonical = canonical(kind, text);
+                (Node::scalar(kind, canonical, place), anchor)
             }
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned().ok_or("an alias has no anchor before it")?;
@@ -109,6 +124,22 @@ impl<'input> Loader<'input> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > NODES_MAX { Err("it holds too many values".into()) } else { Ok(()) }
     }
+}
+
+/// Length of the quoted text at the beginning of `source`, quotes included.
+fn quoted_length(source: &str, quote: char) -> Option<usize> {
+    let mut characters = source.char_indices().skip(1).peekable();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' if quote == '"' => {
+                characters.next();
+            }
+            '\'' if quote == '\'' && characters.next_if(|(_, next)| *next == quote).is_some() => {}
+            _ if character == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn size(node: &Node) -> usize {

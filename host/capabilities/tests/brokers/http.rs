@@ -1,0 +1,442 @@
+//! HTTP calls and messages, against real servers on loopback.
+
+use crate::bench::{Bench, grant, heal, id, plan, planned, raw, spec, target};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use salve_capabilities::{
+    Brokers, BrokersConfig, ChannelConfig, HttpTarget, Phase, Resolver, SecretConfig, SessionSpec,
+};
+use salve_model::{
+    call::{BoxFuture, CallError, Denied, HttpRequest, HttpResponse, Read, ReadAnswer, Session, Write},
+    grant::{Bound, Grant, HttpGrant},
+    plan::{VerbClass, WriteState},
+};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// One request as a server saw it.
+#[derive(Debug, Clone)]
+struct Seen {
+    method: Method,
+    uri: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+type Log = Arc<Mutex<Vec<Seen>>>;
+
+async fn answer(
+    State(log): State<Log>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let authorization = headers.get("authorization").cloned();
+    log.lock().unwrap().push(Seen { method, uri: uri.to_string(), headers, body });
+    match uri.path() {
+        "/api/moved" => (StatusCode::FOUND, [("location", "/api/elsewhere")], "").into_response(),
+        "/api/large" => vec![b'x'; 100_000].into_response(),
+        "/api/packed" => ([("content-encoding", "gzip")], vec![0x1f, 0x8b, 8, 0]).into_response(),
+        "/api/slow" => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            ().into_response()
+        }
+        "/api/echo" => {
+            let text = authorization.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+            ([("x-echo", text.clone())], format!("you said {text}!")).into_response()
+        }
+        "/api/broken" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        _ => "ok".into_response(),
+    }
+}
+
+async fn server() -> (SocketAddr, Log) {
+    let log = Log::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&log));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (address, log)
+}
+
+/// Answers with these addresses, whatever is asked.
+struct Fixed(Mutex<Vec<Vec<IpAddr>>>);
+
+impl Resolver for Fixed {
+    fn resolve(&self, _: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let mut answers = self.0.lock().unwrap();
+        let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+        Box::pin(async move { Ok(answer) })
+    }
+}
+
+fn resolver(answers: &[&[&str]]) -> Arc<Fixed> {
+    let parse = |answer: &&[&str]| answer.iter().map(|address| address.parse().unwrap()).collect();
+    Arc::new(Fixed(Mutex::new(answers.iter().map(parse).collect())))
+}
+
+fn http_grant() -> Grant {
+    let mut granted = grant("call", "http", &["*"], "api");
+    granted.http = Some(HttpGrant {
+        methods: vec!["GET".into(), "POST".into()],
+        paths: vec!["/api".into()],
+        headers: vec!["x-reason".into(), "content-type".into()],
+        safe_read: true,
+        keyed: false,
+        secret: None,
+    });
+    granted
+}
+
+fn bench(base_url: String) -> Bench {
+    let mut bench = Bench::new();
+    let mut api = target("api");
+    api.http = Some(HttpTarget { base_url, address_ranges: vec!["loopback".into()] });
+    bench.config.targets.push(api);
+    bench.config.grants.push(http_grant());
+    bench.config.http_within_ms = 5_000;
+    bench.config.http_body_max_bytes = 10_000;
+    bench
+}
+
+fn request(method: &str, path: &str) -> HttpRequest {
+    HttpRequest {
+        target: id("api"),
+        method: method.into(),
+        path: path.into(),
+        query: Vec::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        idempotency_key: None,
+    }
+}
+
+async fn get(brokers: &Brokers, path: &str) -> Result<HttpResponse, CallError> {
+    let session = brokers.session(spec(&plan("call", Vec::new()), Phase::Execute));
+    match session.read(Read::HttpGet(request("GET", path))).await? {
+        ReadAnswer::Http(response) => Ok(response),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The step that licenses a request.
+fn step(request: &HttpRequest) -> salve_capabilities::RawStep {
+    use sha2::Digest;
+    let digest: String =
+        sha2::Sha256::digest(&request.body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let arguments = serde_json::json!({
+        "method": request.method, "path": request.path, "query": request.query, "headers": request.headers,
+        "body-sha256": digest, "idempotency-key": request.idempotency_key,
+    });
+    raw("http", "send", "api", &arguments.to_string())
+}
+
+fn failed(result: Result<HttpResponse, CallError>) -> String {
+    match result {
+        Err(CallError::Failed(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Guarantees: what is granted goes out as it stands; status and body come back; the receipt says that it cannot be taken
+/// back and is at most once.
+#[tokio::test]
+async fn sends_what_is_granted() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    let any = Bound { pattern: Some("*".into()), ..Bound::default() };
+    bench.config.grants[0].arguments.insert("body".into(), any.clone());
+    bench.config.grants[0].arguments.insert("query.depth".into(), any);
+    let brokers = bench.brokers();
+    let mut post = request("POST", "/api/flush");
+    post.query = vec![("depth".into(), "a b&c".into())];
+    post.headers = vec![("x-reason".into(), "incident".into())];
+    post.body = b"{}".to_vec();
+    let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
+    assert_eq!((made.steps[0].class, &made.steps[0].inverse), (VerbClass::AtMostOnce, &None));
+    let answer = crate::bench::execute(&brokers, &made).write(Write::HttpSend(post.clone())).await.unwrap();
+    assert_eq!(answer.response.unwrap().status, 200);
+    assert_eq!(answer.receipt.after.as_deref(), Some("status=200"));
+    let seen = log.lock().unwrap()[0].clone();
+    assert_eq!((seen.method, seen.uri.as_str()), (Method::POST, "/api/flush?depth=a+b%26c"));
+    assert_eq!(seen.headers["x-reason"], "incident");
+    assert_eq!(seen.headers["host"], address.to_string().as_str());
+    assert_eq!(&seen.body[..], b"{}");
+    // Another body is another call.
+    post.body = b"{\"all\":true}".to_vec();
+    let error = crate::bench::execute(&brokers, &made).write(Write::HttpSend(post)).await.unwrap_err();
+    assert!(matches!(error, CallError::Denied(Denied::NotInPlan(_))), "{error}");
+}
+
+/// Guarantees: methods, paths, headers, query parameters and bodies that no grant covers are refused before anything is
+/// sent.
+#[tokio::test]
+async fn refuses_what_is_not_granted() {
+    let (address, log) = server().await;
+    let brokers = bench(format!("http://{address}")).brokers();
+    let with = |change: &dyn Fn(&mut HttpRequest)| {
+        let mut request = request("POST", "/api/flush");
+        change(&mut request);
+        request
+    };
+    for refused in [
+        with(&|request| request.method = "DELETE".into()),
+        with(&|request| request.path = "/admin".into()),
+        with(&|request| request.path = "/apix".into()),
+        with(&|request| request.headers = vec![("x-other".into(), "1".into())]),
+        with(&|request| request.query = vec![("q".into(), "free text".into())]),
+        with(&|request| request.body = b"free text".to_vec()),
+    ] {
+        let error = planned(&brokers, "call", vec![step(&refused)]).await.unwrap_err();
+        assert!(matches!(error, CallError::Denied(Denied::NotGranted(_))), "{refused:?}: {error}");
+    }
+    for tricky in ["/api/../admin", "/api/%2e%2e/admin", "/api/a%2fb", "/api\r\nHost: x", "//evil/api"] {
+        let error = planned(&brokers, "call", vec![step(&request("POST", tricky))]).await.unwrap_err();
+        assert!(matches!(error, CallError::Failed(_)), "{tricky}: {error}");
+        assert!(get(&brokers, tricky).await.is_err());
+    }
+    assert!(log.lock().unwrap().is_empty());
+}
+
+/// Guarantees: redirects come back as they are, and are not followed.
+#[tokio::test]
+async fn follows_no_redirect() {
+    let (address, log) = server().await;
+    let brokers = bench(format!("http://{address}")).brokers();
+    assert_eq!(get(&brokers, "/api/moved").await.unwrap().status, 302);
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+/// Guarantees: answers are bounded in size and time, and are not unpacked.
+#[tokio::test]
+async fn answers_are_bounded() {
+    let (address, _) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.http_within_ms = 300;
+    let brokers = bench.brokers();
+    assert!(failed(get(&brokers, "/api/large").await).contains("larger than 10000 bytes"));
+    assert_eq!(get(&brokers, "/api/slow").await, Err(CallError::TimedOut));
+    assert_eq!(get(&brokers, "/api/packed").await.unwrap().body, [0x1f, 0x8b, 8, 0]);
+}
+
+/// Guarantees: an answer that drips byte by byte ends with the time limit, not with the server's patience.
+#[tokio::test]
+async fn a_slow_drip_ends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1_024];
+        let _count = socket.read(&mut request).await.unwrap();
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+        while socket.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.http_within_ms = 300;
+    let started = std::time::Instant::now();
+    assert_eq!(get(&bench.brokers(), "/api").await, Err(CallError::TimedOut));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Guarantees: a write whose answer did not come is unknown, recorded so, and makes the run uncertain; one that could not
+/// be sent is not.
+#[tokio::test]
+async fn no_answer_is_unknown() {
+    let (address, _) = server().await;
+    let mut slow = bench(format!("http://{address}"));
+    slow.config.http_within_ms = 300;
+    let brokers = slow.brokers();
+    let post = request("POST", "/api/slow");
+    let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    assert_eq!(session.write(Write::HttpSend(post)).await, Err(CallError::TimedOut));
+    assert!(session.finish().await.uncertain);
+    assert_eq!(slow.result(1).state, WriteState::Unknown);
+
+    // Nobody listens there any more.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = bench(format!("http://{free}"));
+    let brokers = gone.brokers();
+    let post = request("POST", "/api/x");
+    let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    assert!(matches!(session.write(Write::HttpSend(post)).await, Err(CallError::Failed(_))));
+    assert!(!session.finish().await.uncertain);
+    assert_eq!(gone.result(1).state, WriteState::NotApplied);
+}
+
+/// Guarantees: a name that leads, or later comes to lead, to a forbidden address is not dialled, even if one of its
+/// addresses is fine.
+#[tokio::test]
+async fn dns_cannot_rebind() {
+    let (address, log) = server().await;
+    let bench = bench(format!("http://api.example:{}", address.port()));
+    let rebinding =
+        resolver(&[&["127.0.0.1"], &["169.254.169.254"], &["10.0.0.1"], &["127.0.0.1", "10.0.0.1"]]);
+    let brokers = bench.brokers_with(rebinding);
+    assert_eq!(get(&brokers, "/api").await.unwrap().status, 200);
+    assert_eq!(log.lock().unwrap()[0].headers["host"], format!("api.example:{}", address.port()).as_str());
+    assert!(failed(get(&brokers, "/api").await).contains("link-local"));
+    assert!(failed(get(&brokers, "/api").await).contains("address_ranges"));
+    assert!(failed(get(&brokers, "/api").await).contains("10.0.0.1"));
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+/// Guarantees: loopback needs its name; Salve's own listeners are refused whatever is named.
+#[tokio::test]
+async fn loopback_by_name_and_never_salve() {
+    let (address, log) = server().await;
+    let base = format!("http://{address}");
+    let mut public = bench(base.clone());
+    public.config.targets[0].http.as_mut().unwrap().address_ranges.clear();
+    assert!(failed(get(&public.brokers(), "/api").await).contains("address_ranges"));
+    let mut own = bench(base);
+    own.config.protected_addresses = vec![SocketAddr::new("0.0.0.0".parse().unwrap(), address.port())];
+    assert!(failed(get(&own.brokers(), "/api").await).contains("Salve's own"));
+    assert!(log.lock().unwrap().is_empty());
+}
+
+/// Guarantees: the host adds the secret, and removes it from what comes back; a plugin cannot set the header itself.
+#[tokio::test]
+async fn secrets_stay_with_the_host() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    std::fs::write(bench.path("token"), "Bearer s3cr3t\n").unwrap();
+    bench.config.secrets =
+        vec![SecretConfig { name: "api".into(), file: Some(bench.path("token")), env: None }];
+    bench.config.grants[0].http.as_mut().unwrap().secret = Some("api".into());
+    bench.config.grants[0].http.as_mut().unwrap().headers.push("authorization".into());
+    let brokers = bench.brokers();
+    let response = get(&brokers, "/api/echo").await.unwrap();
+    assert_eq!(log.lock().unwrap()[0].headers["authorization"], "Bearer s3cr3t");
+    assert_eq!(String::from_utf8(response.body.clone()).unwrap(), "you said [secret]!");
+    assert!(!format!("{response:?}").contains("s3cr3t"));
+    let mut forged = request("POST", "/api");
+    forged.headers = vec![("authorization".into(), "x".into())];
+    assert!(planned(&brokers, "call", vec![step(&forged)]).await.is_err());
+}
+
+/// Guarantees: a secret does not go over plain HTTP to anything but loopback, and belongs to one grant.
+#[tokio::test]
+async fn secrets_need_tls() {
+    let mut bench = bench("http://api.example:9".into());
+    bench.config.targets[0].http.as_mut().unwrap().address_ranges = vec!["private".into()];
+    std::fs::write(bench.path("token"), "s3cr3t").unwrap();
+    bench.config.secrets =
+        vec![SecretConfig { name: "api".into(), file: Some(bench.path("token")), env: None }];
+    bench.config.grants[0].http.as_mut().unwrap().secret = Some("api".into());
+    let brokers = bench.brokers_with(resolver(&[&["10.255.255.1"]]));
+    assert!(failed(get(&brokers, "/api").await).contains("needs https"));
+    let mut twice = bench.config.clone();
+    twice.grants.push(twice.grants[0].clone());
+    let error = Brokers::new(twice, bench.journal.clone()).err().unwrap();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("belongs to one"));
+}
+
+/// Guarantees: planning and dry-runs make only GETs that the grant calls safe; a dry-run sends nothing.
+#[tokio::test]
+async fn planning_reads_only_what_is_safe() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.grants[0].http.as_mut().unwrap().safe_read = false;
+    let brokers = bench.brokers();
+    let post = request("POST", "/api/flush");
+    let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
+    for spec in [spec(&made, Phase::Plan), SessionSpec { dry_run: true, ..spec(&made, Phase::Execute) }] {
+        let error = brokers.session(spec).read(Read::HttpGet(request("GET", "/api"))).await.unwrap_err();
+        let CallError::Denied(Denied::NotGranted(toml)) = error else { panic!("{error}") };
+        assert!(toml.contains("safe_read = true"), "{toml}");
+    }
+    let session = brokers.session(SessionSpec { dry_run: true, ..spec(&made, Phase::Execute) });
+    let answer = session.write(Write::HttpSend(post)).await.unwrap();
+    assert_eq!((answer.receipt.applied, answer.response.unwrap().status), (false, 200));
+    assert!(log.lock().unwrap().is_empty());
+    assert_eq!(get(&brokers, "/api").await.unwrap().status, 200);
+}
+
+/// Guarantees: the key of a keyed call is sent, and only where the grant says so.
+#[tokio::test]
+async fn idempotency_keys() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.grants[0].http.as_mut().unwrap().keyed = true;
+    let mut post = request("POST", "/api/order");
+    post.idempotency_key = Some("inc-1.0".into());
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
+    assert_eq!(made.steps[0].class, VerbClass::Keyed);
+    crate::bench::execute(&brokers, &made).write(Write::HttpSend(post)).await.unwrap();
+    assert_eq!(log.lock().unwrap()[0].headers["idempotency-key"], "inc-1.0");
+}
+
+fn channel(bench: &mut Bench, url: String) {
+    bench.config.channels = vec![ChannelConfig {
+        name: "ops".into(),
+        url,
+        template: r#"{"text": "{summary} ({incident}, {plugin}, {target})"}"#.into(),
+        secret: None,
+        address_ranges: vec!["loopback".into()],
+    }];
+    let mut people = target("people");
+    people.notify = Some("ops".into());
+    bench.config.targets.push(people);
+    bench.config.grants.push(grant("tell", "notify", &["send"], "people"));
+}
+
+async fn tell(brokers: &Brokers, summary: &str) -> Result<salve_model::call::WriteAnswer, CallError> {
+    let fields = vec![("summary".to_owned(), summary.to_owned()), ("plugin".to_owned(), "forged".to_owned())];
+    let step = raw("notify", "send", "people", &serde_json::json!({ "fields": fields }).to_string());
+    heal(brokers, "tell", step, Write::Notify { target: id("people"), fields }).await
+}
+
+/// Guarantees: a message is the operator's template; what a plugin writes stays inside of its string, on one line, and
+/// cannot pass for the host's fields.
+#[tokio::test]
+async fn messages_are_the_operators() {
+    let (address, log) = server().await;
+    let mut bench = Bench::new();
+    channel(&mut bench, format!("http://{address}/hook?room=1"));
+    let brokers = bench.brokers();
+    let answer = tell(&brokers, "down\", \"admin\": \"true\n\u{202e}x").await.unwrap();
+    assert_eq!(answer.receipt.after.as_deref(), Some("status=200"));
+    let seen = log.lock().unwrap()[0].clone();
+    assert_eq!(seen.uri, "/hook?room=1");
+    assert_eq!(
+        String::from_utf8(seen.body.to_vec()).unwrap(),
+        r#"{"text": "down\", \"admin\": \"true\\n\\u{202e}x (inc-1, tell, people)"}"#
+    );
+    assert_eq!(bench.journal.intents.lock().unwrap()[0].class, VerbClass::AtMostOnce);
+    brokers.announce("ops", &[("summary".into(), "help".into())]).await.unwrap();
+    assert_eq!(log.lock().unwrap().len(), 2);
+}
+
+/// Guarantees: a channel that answers with an error is a failure, and Salve's own API is no channel.
+#[tokio::test]
+async fn channels_that_fail() {
+    let (address, log) = server().await;
+    let mut broken = Bench::new();
+    channel(&mut broken, format!("http://{address}/api/broken"));
+    assert!(
+        matches!(tell(&broken.brokers(), "x").await, Err(CallError::Failed(reason)) if reason.contains("500"))
+    );
+    let mut own = Bench::new();
+    channel(&mut own, format!("http://{address}/hook"));
+    own.config = BrokersConfig { protected_addresses: vec![address], ..own.config.clone() };
+    assert!(
+        matches!(tell(&own.brokers(), "x").await, Err(CallError::Failed(reason)) if reason.contains("own"))
+    );
+    assert_eq!(log.lock().unwrap().len(), 1);
+}

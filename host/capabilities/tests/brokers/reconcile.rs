@@ -1,0 +1,98 @@
+//! After a crash: what is true now, and nothing twice.
+
+use crate::bench::{Bench, id, plan, planned, raw, read, set_step};
+use salve_capabilities::{Brokers, Intent};
+use salve_model::{
+    PluginName,
+    incident::IncidentId,
+    plan::{Plan, RunResult, VerbClass, WriteState},
+};
+
+/// The intent that a session would have written for a plan's first step, just before the daemon died.
+fn intent(plan: &Plan) -> Intent {
+    let step = &plan.steps[0];
+    Intent {
+        incident: IncidentId("inc-1".into()),
+        plugin: PluginName(plan.action.0.clone()),
+        step: 0,
+        undo: false,
+        dry_run: false,
+        call: step.call.clone(),
+        objects: step.objects.clone(),
+        before: step.before.clone(),
+        class: step.class,
+    }
+}
+
+async fn reconcile(brokers: &Brokers, plan: &Plan) -> RunResult {
+    brokers.reconcile(plan, false, vec![(intent(plan), 7)]).await
+}
+
+/// Guarantees: of a restart that was cut off, pid and start time tell whether it happened; it is not done again.
+#[tokio::test]
+async fn a_restart_is_not_done_twice() {
+    let mut bench = Bench::new();
+    bench.unit("shop", &["/bin/sleep", "1000"]);
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    let pid = brokers.unit_states()[0].pid;
+    let result = reconcile(&brokers, &made).await;
+    assert_eq!((result.receipts.len(), result.uncertain), (0, false));
+    assert_eq!(bench.result(7).state, WriteState::NotApplied);
+    assert_eq!(brokers.unit_states()[0].pid, pid, "nothing was done");
+
+    let session = crate::bench::execute(&brokers, &made);
+    salve_model::call::Session::write(
+        &*session,
+        salve_model::call::Write::ProcessRestart { target: id("shop") },
+    )
+    .await
+    .unwrap();
+    let second = brokers.unit_states()[0].pid;
+    let result = reconcile(&brokers, &made).await;
+    assert_eq!(result.receipts.len(), 1);
+    assert_eq!((result.receipts[0].call, result.receipts[0].applied), (7, true));
+    assert_eq!(bench.result(7).state, WriteState::Applied);
+    assert_eq!(brokers.unit_states()[0].pid, second, "not done again");
+
+    // Cut off between stop and start: not done, and what is true now can be seen.
+    brokers.shutdown(true).await.unwrap();
+    let result = reconcile(&brokers, &made).await;
+    assert_eq!(result.receipts.len(), 0);
+    assert!(result.note.contains("stopped, and not started again"), "{}", result.note);
+}
+
+/// Guarantees: of a set that was cut off, the value tells; a value that is neither the old nor the new one is unknown.
+#[tokio::test]
+async fn a_key_tells_by_its_value() {
+    let mut bench = Bench::new();
+    let path = bench.file("shop", "a.toml", "ratio = 0.5\n");
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "tune", vec![set_step("shop", "ratio", "1")]).await.unwrap();
+    for (text, state, uncertain) in [
+        ("ratio = 0.5\n", WriteState::NotApplied, false),
+        ("ratio = 1.0\n", WriteState::Applied, false),
+        ("ratio = 0.7\n", WriteState::Unknown, true),
+        ("ratio = = 1\n", WriteState::Unknown, true),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let result = reconcile(&brokers, &made).await;
+        assert_eq!((bench.result(7).state, result.uncertain), (state, uncertain), "{text}");
+        assert_eq!(read(&path), text, "nothing was done");
+    }
+}
+
+/// Guarantees: what cannot be asked about is unknown and is not repeated; a dry-run is known to have done nothing.
+#[tokio::test]
+async fn at_most_once_stays_unknown() {
+    let mut bench = Bench::new();
+    bench.file("shop", "a.toml", "a = 1\n");
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "tune", vec![set_step("shop", "a", "2")]).await.unwrap();
+    let unknown = Intent { class: VerbClass::AtMostOnce, ..intent(&made) };
+    let result = brokers.reconcile(&made, false, vec![(unknown.clone(), 1)]).await;
+    assert!(result.uncertain && result.receipts.is_empty());
+    let dry = Intent { dry_run: true, ..unknown };
+    assert!(!brokers.reconcile(&made, true, vec![(dry, 2)]).await.uncertain);
+    assert!(!brokers.reconcile(&plan("tune", Vec::new()), false, Vec::new()).await.uncertain);
+}
