@@ -73,7 +73,7 @@ fn within(grant: &Grant, ask: &Ask<'_>) -> Result<(), String> {
             continue;
         }
         let Some(argument) = ask.arguments.get(name) else {
-            if reads_have(ask, name) {
+            if call_has(ask, name) {
                 return Err(format!("a grant bounds `{name}`, which this call does not have"));
             }
             continue;
@@ -110,13 +110,15 @@ fn within(grant: &Grant, ask: &Ask<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// A bound on an argument that only some verbs have (`value` of `config`) says nothing about the other verbs.
-fn reads_have(ask: &Ask<'_>, name: &str) -> bool {
-    !(ask.capability == "config" && name == "value" && ask.verb != "set")
-        && !(ask.capability == "config" && name == "key" && ask.verb == "keys")
-        && !(ask.capability == "http"
-            && (name.starts_with("query.") || name.starts_with("header.") || name == "body"))
-        && !(ask.capability == "notify")
+/// False for arguments that only some verbs or calls have: a bound on them says nothing about the others.
+fn call_has(ask: &Ask<'_>, name: &str) -> bool {
+    match (ask.capability, name) {
+        ("config", "value") => ask.verb == "set",
+        ("config", "key") => ask.verb != "keys",
+        ("http", "body" | "body-sha256") | ("notify", _) => false,
+        ("http", name) => !name.starts_with("query.") && !name.starts_with("header."),
+        _ => true,
+    }
 }
 
 /// Why a text is outside of a bound; none if it is within.

@@ -26,13 +26,13 @@ impl Watch {
                 sender.try_send(()).unwrap_or_default();
             }
         };
-        let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
+        let watcher = notify::recommended_watcher(on_event).map(|mut watcher| {
             for folder in folders.collect::<BTreeSet<_>>() {
                 if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                     tracing::warn!(folder = %folder.display(), %error, "cannot watch a folder; looking at its files now and then");
                 }
             }
-            Ok(watcher)
+            watcher
         });
         let watcher = watcher
             .inspect_err(|error| tracing::warn!(%error, "cannot watch files; looking at them now and then"));
