@@ -272,8 +272,10 @@ impl Run {
     }
 
     fn took(&mut self, event: Option<Event>, step: Step) {
+        // The driver's clock may go back; the core's does not.
+        let now = step.transitions.last().map_or(self.now, |transition| transition.at);
         for effect in &step.effects {
-            self.observer.see(effect, self.now);
+            self.observer.see(effect, now);
         }
         self.open.extend(step.effects.iter().filter(|effect| is_question(effect)).cloned());
         self.transitions.extend(step.transitions.iter().cloned());
