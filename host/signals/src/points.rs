@@ -66,7 +66,7 @@ impl Streams {
     pub(crate) fn expire(&mut self, before_ms: u64, store: &mut Store) {
         let mut any = false;
         for (index, place) in (0..).zip(&mut self.places) {
-            if !place.as_ref().is_some_and(|stream| stream.heard_ms < before_ms) {
+            if place.as_ref().is_none_or(|stream| stream.heard_ms >= before_ms) {
                 continue;
             }
             let Some(stream) = place.take() else { continue };
