@@ -1,24 +1,44 @@
 //! What came in and what was refused, for `salve status` and our own telemetry.
 
-use crate::{Signal, export::Rejection};
+use crate::{Signal, admission::Admission, export::Rejection};
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Running totals since the start. Cheap to read at any time.
-        #[derive(Debug, Default)]
-        pub struct IngestCounters { $(pub(crate) $name: AtomicU64,)* }
+        #[derive(Debug)]
+        pub struct IngestCounters {
+            $(pub(crate) $name: AtomicU64,)*
+            admission: Arc<Admission>,
+        }
 
         /// The totals at one moment.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-        pub struct CounterValues { $($(#[$doc])* pub $name: u64,)* }
+        pub struct CounterValues {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Requests under way now, of `requests_in_flight_max`.
+            pub requests_in_flight: u64,
+            /// Bytes of them now, of `bytes_in_flight_max`.
+            pub bytes_in_flight: u64,
+        }
 
         impl IngestCounters {
+            pub(crate) fn new(admission: Arc<Admission>) -> Self {
+                Self { $($name: AtomicU64::new(0),)* admission }
+            }
+
             /// The totals now.
             #[must_use]
             pub fn values(&self) -> CounterValues {
-                CounterValues { $($name: self.$name.load(Ordering::Relaxed),)* }
+                CounterValues {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    requests_in_flight: self.admission.requests(),
+                    bytes_in_flight: self.admission.bytes(),
+                }
             }
         }
     };

@@ -42,10 +42,14 @@ pub(crate) async fn serve<B: Body<Data = Bytes> + Unpin>(
     let encoding = headers
         .get(header::CONTENT_ENCODING)
         .map_or(Ok(Encoding::Identity), |name| Encoding::from_name(name.as_bytes()));
-    match shared.export(signal, format, encoding, headers, &mut body).await {
+    let result = shared.export(signal, format, encoding, headers, &mut body).await;
+    match result {
         Ok(accepted) => accept(&accepted, signal, format),
         Err(rejection) => {
-            linger(&mut body, parts.version, headers).await;
+            // Whoever was slow before gets no more time.
+            if !matches!(rejection, Rejection::TooSlow { .. } | Rejection::Interrupted) {
+                linger(&mut body, parts.version, headers).await;
+            }
             reject(&rejection, format, shared.config.retry_after_ms)
         }
     }
@@ -137,9 +141,6 @@ fn reject(rejection: &Rejection, format: Format, retry_after_ms: u64) -> Respons
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity, gzip, zstd"))
         }
         Rejection::UnknownMethod => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
-        Rejection::Stopping | Rejection::TooSlow { .. } => {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"))
-        }
         _ => None,
     };
     response

@@ -74,8 +74,8 @@ pub async fn bind(config: IngestConfig, sink: Arc<dyn Sink>) -> Result<Ingest, I
         config,
         senders,
         sink,
+        counters: Arc::new(IngestCounters::new(admission.clone())),
         admission,
-        counters: Arc::new(IngestCounters::default()),
         stopping: AtomicBool::new(false),
     };
     Ok(Ingest { grpc, http, addresses: [grpc_address, http_address], tls, shared: Arc::new(shared) })
@@ -132,7 +132,7 @@ impl Ingest {
         self.addresses[1]
     }
 
-    /// Totals of what came in and what was refused; stays readable while serving and after.
+    /// Totals of what came in and what was refused, and what is in flight; stays readable while serving and after.
     #[must_use]
     pub fn counters(&self) -> Arc<IngestCounters> {
         self.shared.counters.clone()

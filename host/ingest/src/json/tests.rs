@@ -149,12 +149,17 @@ fn refusals_name_the_place() {
     cannot decode the JSON: invalid type: floating point `1.5`, expected a whole number of 64 bits in `as_int` at line 1 column 91
     cannot decode the JSON: invalid value: string "xy", expected text in hexadecimal in `trace_id` at line 1 column 109
     "#);
-    let deep = format!(r#"{{"unknown": {}}}"#, "[".repeat(100_000));
-    assert!(
-        convert::<ExportMetricsServiceRequest>(&deep, &METRICS)
-            .unwrap_err()
-            .contains("recursion limit exceeded")
-    );
+}
+
+/// Guarantees: nesting of any depth does no harm, whether its fields are known or not.
+#[test]
+fn nesting_is_bounded() {
+    let unknown = format!(r#"{{"unknown": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(convert(&unknown, &METRICS), Ok(ExportMetricsServiceRequest::default()));
+    let open = r#"{"arrayValue": {"values": ["#.repeat(10_000);
+    let known = format!(r#"{{"resourceLogs": [{{"scopeLogs": [{{"logRecords": [{{"body": {open}"#);
+    let error = convert::<ExportLogsServiceRequest>(&known, &LOGS).unwrap_err();
+    assert!(error.contains("recursion limit exceeded"), "{error}");
 }
 
 /// Scenario: JSON whose protobuf is several times longer, the worst there is.
