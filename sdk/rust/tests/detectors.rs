@@ -118,7 +118,11 @@ proptest! {
     #[test]
     fn numbers_come_back(a in any::<u8>(), b in any::<u16>(), c in any::<u32>(), d in any::<u64>(), e in any::<f64>()) {
         let mut to = Writer::new();
-        (to.u8(a), to.u16(b), to.u32(c), to.u64(d), to.f64(e));
+        to.u8(a);
+        to.u16(b);
+        to.u32(c);
+        to.u64(d);
+        to.f64(e);
         let bytes = to.into_bytes();
         let mut from = Reader::new(&bytes);
         prop_assert_eq!((from.u8(), from.u16(), from.u32(), from.u64()), (Ok(a), Ok(b), Ok(c), Ok(d)));

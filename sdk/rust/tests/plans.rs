@@ -215,7 +215,7 @@ fn misfits_are_named() {
     };
     assert_eq!(reason, "receipt 3 names step 7, which the plan has not");
 
-    let broken = ActionTest::<Everything>::new(everything(), "[]", &["shop"]);
+    let broken = ActionTest::<Everything>::new(everything(), "5", &["shop"]);
     assert!(matches!(broken.plan(), Err(Failure::Invalid(reason)) if reason.starts_with("parameters: ")));
     let nobody = ActionTest::<Everything>::new(everything(), "", &[]);
     assert!(matches!(nobody.plan(), Err(Failure::NotApplicable(_))));
