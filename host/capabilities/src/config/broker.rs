@@ -20,6 +20,9 @@ use tokio::{sync::broadcast, task::JoinHandle};
 
 /// Changes kept for a slow reader; older ones are dropped and counted by the channel.
 const CHANGES_MAX: usize = 1_024;
+/// A file that was written less than this ago is looked at again, this often at most.
+const SETTLE: Duration = Duration::from_millis(15);
+const SETTLE_TRIES: u32 = 3;
 /// Before a value that plugins may not see.
 const HANDLE: &str = "secret:";
 /// After a notice from the kernel, wait until no other has come for this long: editors write in steps.
@@ -402,9 +405,13 @@ impl Inner {
         if tracked.digest.as_ref() == Some(&read.digest) {
             return Ok(());
         }
+        let by_salve = |read: &Snapshot| lock(&self.written).get(&place.path) == Some(&read.digest);
+        let read = if by_salve(&read) { read } else { settled(read, || place.read(&config))? };
+        if tracked.digest.as_ref() == Some(&read.digest) {
+            return Ok(());
+        }
         let root = self.parse(&place, &read.text)?;
-        let by_salve = lock(&self.written).get(&place.path) == Some(&read.digest);
-        let author = if by_salve { "salve" } else { "other" };
+        let author = if by_salve(&read) { "salve" } else { "other" };
         let mut keys: BTreeMap<String, Option<(String, Option<Kind>)>> =
             tracked.versions.keys().map(|key| (key.clone(), None)).collect();
         for path in root.scalar_paths() {
@@ -459,6 +466,22 @@ impl Inner {
     }
 }
 
+/// Reads again while the file is as young as a write that is under way: an editor that writes in place empties a file
+/// before it fills it.
+fn settled(
+    mut read: Snapshot,
+    mut again: impl FnMut() -> Result<Snapshot, ConfigError>,
+) -> Result<Snapshot, ConfigError> {
+    for _ in 0..SETTLE_TRIES {
+        // A time in the future is a clock that was set, not a write.
+        if read.modified.elapsed().is_ok_and(|age| age < SETTLE) {
+            std::thread::sleep(SETTLE);
+            read = again()?;
+        }
+    }
+    Ok(read)
+}
+
 /// A random text that lasts, so that handles of secrets say nothing about the secrets and last too.
 fn salt(state_dir: &std::path::Path) -> std::io::Result<String> {
     use std::io::Read;
@@ -478,4 +501,29 @@ fn salt(state_dir: &std::path::Path) -> std::io::Result<String> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    /// Guarantees: a file that is being written is read again, a bounded number of times; one that is not is believed.
+    #[test]
+    fn waits_for_writers_to_finish() {
+        let young = || Snapshot::of("", SystemTime::now());
+        let old = || Snapshot::of("size = 9", SystemTime::UNIX_EPOCH);
+        let mut tries = 0;
+        let mut read = |first: Snapshot, then: &dyn Fn() -> Snapshot| {
+            tries = 0;
+            let read = settled(first, || {
+                tries += 1;
+                Ok(then())
+            });
+            (read.unwrap().text, tries)
+        };
+        assert_eq!(read(young(), &old), ("size = 9".into(), 1));
+        assert_eq!(read(old(), &young), ("size = 9".into(), 0));
+        assert_eq!(read(young(), &young), (String::new(), SETTLE_TRIES));
+    }
 }

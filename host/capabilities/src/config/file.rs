@@ -40,9 +40,18 @@ pub(crate) struct Snapshot {
     pub(crate) text: String,
     /// SHA-256, lower-case hex.
     pub(crate) digest: String,
+    /// When it was last written, as the file system says.
+    pub(crate) modified: std::time::SystemTime,
     mode: u32,
     uid: u32,
     gid: u32,
+}
+
+#[cfg(test)]
+impl Snapshot {
+    pub(crate) fn of(text: &str, modified: std::time::SystemTime) -> Self {
+        Self { text: text.into(), digest: String::new(), modified, mode: 0, uid: 0, gid: 0 }
+    }
 }
 
 /// Prefix and infix of the files that lie beside a configuration file for a moment.
@@ -148,8 +157,16 @@ impl FilePlace {
             return Err(self.open_error(format!("it is larger than {bytes_max} bytes")));
         }
         let digest = storage::sha256_hex(&bytes);
+        let modified = metadata.modified().unwrap_or(std::time::UNIX_EPOCH);
         let text = String::from_utf8(bytes).map_err(|_| self.open_error("it is not UTF-8"))?;
-        Ok(Snapshot { text, digest, mode: metadata.mode(), uid: metadata.uid(), gid: metadata.gid() })
+        Ok(Snapshot {
+            text,
+            digest,
+            modified,
+            mode: metadata.mode(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        })
     }
 
     /// Puts `text` in the place of `read`, keeping owner and mode. If the file is not `read` any more, it is put back
@@ -348,6 +365,13 @@ mod tests {
         place.swap(&read, "x = 2\n", 1_000, || {}).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "x = 2\n");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(4_321), Some(1_234)).unwrap();
+            let read = place.read(&config).unwrap();
+            place.swap(&read, "x = 2.0\n", 1_000, || {}).unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (4_321, 1_234));
+        }
 
         let read = place.read(&config).unwrap();
         let by_other = || std::fs::write(&path, "x = 99\n").unwrap();

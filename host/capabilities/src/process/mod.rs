@@ -80,6 +80,8 @@ pub(crate) enum ProcessError {
         "{identity} of unit `{unit}` did not end after SIGKILL; it may wait for a disk or a kernel driver"
     )]
     DoesNotEnd { unit: String, identity: String },
+    #[error("unit `{unit}` was stopped, and could not be started again")]
+    HalfRestarted { unit: String, source: Box<ProcessError> },
     #[error("cannot keep the record `{}`", path.display())]
     Record { path: PathBuf, source: std::io::Error },
 }

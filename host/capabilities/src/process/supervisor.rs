@@ -197,7 +197,9 @@ impl Supervisor {
     /// Stops, then starts.
     pub(crate) async fn restart(&self, name: &str) -> Result<String, ProcessError> {
         self.stop(name).await?;
-        self.start(name).await
+        self.start(name)
+            .await
+            .map_err(|error| ProcessError::HalfRestarted { unit: name.to_owned(), source: Box::new(error) })
     }
 
     /// Ends all units and forgets that they ran.
@@ -259,7 +261,10 @@ impl Unit {
         record.identity = Some(running.identity.clone());
         // It runs, so it is watched before anything else may fail.
         self.take(running, ProcessEventKind::Started);
-        record.write(&self.record)?;
+        if let Err(error) = record.write(&self.record) {
+            // The next daemon finds it by its command line and `starting_ticks`, which were written before.
+            tracing::warn!(unit = self.name, %error, "the pid of a process could not be recorded");
+        }
         Ok(state)
     }
 

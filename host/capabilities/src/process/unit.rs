@@ -62,6 +62,9 @@ impl Record {
 
 /// The process of `pid`, if it started at `start_ticks` and has not ended.
 pub(super) fn open(pid: i32, start_ticks: u64, boot: &Boot) -> Option<Running> {
+    if pid <= 1 || pid.unsigned_abs() == std::process::id() {
+        return None;
+    }
     // The pidfd first: what is read afterwards then is about the process behind it or about none.
     let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::NONBLOCK).ok()?;
     let stat = procfs::stat(pid).ok()?;

@@ -87,6 +87,8 @@ struct State {
     /// Receipts (by index) whose inverse was tried, in `undo`.
     receipts_used: BTreeSet<usize>,
     held: Option<Held>,
+    /// Nothing more is written.
+    finished: bool,
     /// Newest state of each object that this session changed, as its receipt states it.
     after: BTreeMap<(String, Option<String>), Option<String>>,
     /// In a dry-run: what keys would be.
@@ -119,6 +121,7 @@ impl ActionSession {
     pub async fn finish(&self) -> RunSummary {
         let mut state = self.state.lock().await;
         state.held = None;
+        state.finished = true;
         // Nothing more, whatever the guest's thread still does.
         self.calls.store(u32::MAX, Ordering::Relaxed);
         std::mem::take(&mut state.summary)
@@ -254,6 +257,9 @@ impl ActionSession {
         let is_undo = self.spec.phase == Phase::Undo;
         let (object, grant) = self.shared.permit(&registry, &self.spec.plugin, &checked, is_undo).await?;
         let mut state = Arc::clone(&self.state).lock_owned().await;
+        if state.finished {
+            return denied(Denied::Limit("the run has ended".into()));
+        }
         let license = self.license(&state, &checked.call)?;
         if license.objects != [object.clone()] {
             return denied(Denied::StateChanged(format!(

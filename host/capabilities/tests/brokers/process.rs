@@ -266,6 +266,48 @@ async fn a_reused_pid_is_a_stranger() {
     assert_eq!(stranger.0.try_wait().unwrap(), None, "the stranger lives");
 }
 
+/// Guarantees: a record that names Salve's own process does not make it a unit.
+#[tokio::test]
+async fn salves_own_process_is_no_unit() {
+    let mut bench = Bench::new();
+    bench.unit("shop", &["/bin/sleep", "1000"]);
+    let brokers = bench.brokers();
+    brokers.shutdown(true).await.unwrap();
+    drop(brokers);
+    let boot: String = read("/proc/sys/kernel/random/boot_id".as_ref()).chars().take(8).collect();
+    let stat = read("/proc/self/stat".as_ref());
+    let started: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
+    let record = serde_json::json!({
+        "boot": boot, "starting_ticks": null, "last_exit": null,
+        "identity": { "pid": std::process::id(), "start_ticks": started, "boot": boot },
+    });
+    std::fs::create_dir_all(bench.path("state/process")).unwrap();
+    std::fs::write(bench.path("state/process/shop.json"), record.to_string()).unwrap();
+    let brokers = bench.brokers();
+    assert_eq!(pid(&brokers, "shop"), None);
+    let stop = Write::ProcessStop { target: id("shop") };
+    let answer = heal(&brokers, "restart", raw("process", "stop", "shop", ""), stop).await.unwrap();
+    assert_eq!(answer.receipt.before.as_deref(), Some("absent"));
+}
+
+/// Guarantees: a restart whose second half fails says so, and does not count as made.
+#[tokio::test]
+async fn half_a_restart_says_so() {
+    let mut bench = Bench::new();
+    let program = bench.path("program");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    bench.unit("shop", &[program.to_str().unwrap(), "1000"]);
+    let brokers = bench.brokers();
+    until("it runs", || pid(&brokers, "shop").is_some()).await;
+    std::fs::remove_file(&program).unwrap();
+    let error =
+        heal(&brokers, "restart", raw("process", "restart", "shop", ""), restart("shop")).await.unwrap_err();
+    let CallError::Failed(reason) = error else { panic!("{error}") };
+    assert!(reason.contains("was stopped, and could not be started again"), "{reason}");
+    assert_eq!(bench.result(1).state, salve_model::plan::WriteState::NotApplied);
+    assert_eq!(pid(&brokers, "shop"), None);
+}
+
 /// Somebody else's process; ends with the test.
 struct Stranger(std::process::Child);
 
