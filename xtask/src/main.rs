@@ -141,10 +141,28 @@ fn run(task: Task) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     /// Guarantees: the command line is consistent in itself.
     #[test]
     fn command_line_is_sound() {
         use clap::CommandFactory;
-        super::Arguments::command().debug_assert();
+        Arguments::command().debug_assert();
+    }
+
+    /// Guarantees: what the demo and the benchmarks understand reaches them as it was typed, options included.
+    #[test]
+    fn arguments_are_passed_on() {
+        let parse = |words: &str| Arguments::try_parse_from(words.split(' ')).unwrap().task;
+        let Task::Demo { toolchain, arguments } = parse("xtask demo --toolchain debian --fault kill --json")
+        else {
+            panic!("not the demo")
+        };
+        assert_eq!(toolchain.choice, Choice::Debian);
+        assert_eq!(arguments, ["--fault", "kill", "--json"]);
+        let Task::Bench { arguments } = parse("xtask bench -p salve-otlp") else {
+            panic!("not the benchmarks")
+        };
+        assert_eq!(arguments, ["-p", "salve-otlp"]);
     }
 }
