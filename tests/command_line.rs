@@ -23,7 +23,13 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> Result<String> {
 #[test]
 fn questions_without_a_daemon() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
-    insta::assert_snapshot!(run(&daemon, &["status"])?);
+    insta::assert_snapshot!(run(&daemon, &["status"])?, @r"
+    error: cannot reach a daemon at `@/state/control.sock`
+      caused by: No such file or directory (os error 2)
+
+    hint: is `salve run` up, and does `--config` name its configuration?
+    exit code 2
+    ");
     Ok(())
 }
 
@@ -32,7 +38,9 @@ fn questions_without_a_daemon() -> Result<()> {
 fn a_typo_in_the_configuration() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
     daemon.configure("[guards]\nrate_maks = 3\n")?;
-    insta::assert_snapshot!(run(&daemon, &["run"])?);
+    let refused = run(&daemon, &["run"])?;
+    assert!(refused.contains("line 3, column 1") && refused.contains("unknown field `rate_maks`"), "{refused}");
+    assert!(refused.ends_with("\n\nhint: did you mean `rate_max` instead of `rate_maks`?\nexit code 2\n"), "{refused}");
     Ok(())
 }
 

@@ -49,7 +49,7 @@ impl Place {
     fn path(&self) -> Result<PathBuf> {
         match &self.ledger {
             Some(path) => Ok(path.clone()),
-            None => Ok(self.config.load()?.ledger_path()),
+            None => Ok(self.config.state()?.ledger_path()),
         }
     }
 }

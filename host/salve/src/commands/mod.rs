@@ -69,7 +69,13 @@ impl ConfigArgument {
     }
 
     fn ask(&self, request: &control::Request) -> Result<control::Response> {
-        control::ask(&self.load()?.control_socket(), request)
+        control::ask(&self.state()?.control_socket(), request)
+    }
+
+    /// The configuration, or no more of it than where the state lies: a typo must not keep anybody from asking, and
+    /// least of all from pausing, the daemon that runs on the old one.
+    fn state(&self) -> Result<config::Config> {
+        self.load().or_else(|error| config::state_only(&self.config).ok_or(error))
     }
 }
 
@@ -109,11 +115,34 @@ fn user() -> String {
         .unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// Prints an error with its causes, each once.
+/// Prints an error: what failed, why, each cause once, and at the end what can be done about it.
 pub fn print_error(error: &anyhow::Error) {
-    let mut message = format!("error: {error}");
-    for cause in error.chain().skip(1) {
-        message.push_str(&format!("\n  caused by: {cause}"));
+    let mut hints: Vec<String> = error.chain().filter_map(hint_of).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for (depth, cause) in error.chain().enumerate() {
+        let text = cause.to_string();
+        let (message, hint) = text.split_once("\n\nhint: ").map_or((text.as_str(), None), |(message, hint)| (message, Some(hint)));
+        hints.extend(hint.map(String::from));
+        let line = if depth == 0 { format!("error: {message}") } else { format!("  caused by: {message}") };
+        // Some libraries repeat their cause in their own message.
+        if !lines.iter().any(|said| said.ends_with(message)) {
+            lines.push(line);
+        }
     }
-    output::complain(&message);
+    hints.dedup();
+    output::complain(&lines.join("\n"));
+    for hint in hints {
+        output::complain(&format!("\nhint: {hint}"));
+    }
+}
+
+/// What the failed part itself says can be done.
+fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let of_ledger = || cause.downcast_ref::<salve_ledger::LedgerError>().map(salve_ledger::LedgerError::hint);
+    let of_ingest = || cause.downcast_ref::<salve_ingest::IngestError>().map(salve_ingest::IngestError::hint);
+    let of_load = || cause.downcast_ref::<salve_plugins::LoadError>()?.hint();
+    let of_pack = || cause.downcast_ref::<salve_plugins::pack::PackError>()?.hint();
+    let of_refusal = || cause.downcast_ref::<salve_plugins::Refusal>()?.hint();
+    let of_manifest = || cause.downcast_ref::<salve_plugins::ManifestError>()?.hint();
+    of_ledger().or_else(of_ingest).or_else(of_load).or_else(of_pack).or_else(of_refusal).or_else(of_manifest)
 }

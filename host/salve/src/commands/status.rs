@@ -48,7 +48,7 @@ fn describe(status: &Status) -> String {
 
 /// Turns the kill switch on, also when no daemon runs.
 pub fn pause(config: &ConfigArgument, reason: String) -> Result<ExitCode> {
-    let loaded = config.load()?;
+    let loaded = config.state()?;
     // The file alone stops every write, so it comes first: a daemon that hangs is stopped too.
     std::fs::create_dir_all(&loaded.state_directory)?;
     std::fs::write(loaded.pause_file(), format!("{} {reason}\n", user()))?;

@@ -86,6 +86,14 @@ pub fn load(
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), problems }) }
 }
 
+/// From a configuration that cannot be used: only where the state lies.
+pub fn state_only(path: &Path) -> Option<Config> {
+    let table: toml::Table = toml::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let state_directory = PathBuf::from(table.get("state_directory")?.as_str()?);
+    let folder = std::fs::canonicalize(path).ok()?.parent()?.to_owned();
+    Some(Config { state_directory: folder.join(state_directory), ..Config::default() })
+}
+
 const PREFIX: &str = "SALVE_";
 /// Variables with this prefix that are not configuration.
 const IGNORED: [&str; 1] = ["SALVE_CONFIG"];
@@ -183,7 +191,9 @@ mod tests {
     /// Guarantees: a misspelt key is refused, and the message has line, column and the nearest name.
     #[test]
     fn unknown_key_names_the_nearest() {
-        insta::assert_snapshot!(load_text("[guards]\ncooldwon_ms = 5\n", &[]).unwrap_err());
+        let refused = load_text("[guards]\ncooldwon_ms = 5\n", &[]).unwrap_err();
+        assert!(refused.contains("line 2, column 1") && refused.contains("unknown field `cooldwon_ms`"), "{refused}");
+        assert!(refused.ends_with("hint: did you mean `cooldown_ms` instead of `cooldwon_ms`?"), "{refused}");
     }
 
     /// Guarantees: the environment overrides the file, with the right types.
@@ -192,7 +202,9 @@ mod tests {
         let environment = [("SALVE_MODE", "act"), ("SALVE_GUARDS__COOLDOWN_MS", "7"), ("HOME", "/x"), ("SALVE_CONFIG", "y")];
         let config = load_text("mode = 'observe'", &environment).unwrap();
         assert_eq!((config.mode, config.guards.cooldown_ms), (salve_model::mode::Mode::Act, 7));
-        insta::assert_snapshot!(load_text("", &[("SALVE_GUARDS__COOLDWN_MS", "7")]).unwrap_err());
+        let refused = load_text("", &[("SALVE_GUARDS__COOLDWN_MS", "7")]).unwrap_err();
+        assert!(refused.starts_with("the environment variable `SALVE_GUARDS__COOLDWN_MS` does not fit"), "{refused}");
+        assert!(refused.ends_with("hint: did you mean `cooldown_ms` instead of `cooldwn_ms`?"), "{refused}");
     }
 
     /// Guarantees: all problems are told at once.
@@ -201,6 +213,11 @@ mod tests {
         let text = "[[target]]\nid = 'a'\nselect = { 'service.name' = 'a' }\nprocess = 'nowhere'\n\
                     [[target]]\nid = 'a'\nselect = { 'service.name' = 'a' }\n\
                     [escalation]\nchannel = 'pager'\n";
-        insta::assert_snapshot!(load_text(text, &[]).unwrap_err());
+        insta::assert_snapshot!(load_text(text, &[]).unwrap_err(), @r"
+        the configuration `/salve.toml` cannot be used:
+          - [[target]] `a` is there twice
+          - target `a`: there is no [[process]] `nowhere`
+          - escalation `channel`: there is no [[notify]] `pager`
+        ");
     }
 }

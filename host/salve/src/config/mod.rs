@@ -9,7 +9,7 @@
 mod check;
 mod load;
 
-pub use load::load;
+pub use load::{load, state_only};
 
 use salve_capabilities::{ChannelConfig, SecretConfig, TargetConfig, UnitConfig};
 use salve_core::Settings;
