@@ -81,7 +81,7 @@ pub struct DetectorInstance {
     /// None after a fault; the next call makes a new one.
     live: Option<Live>,
     /// Newest state that can be restored.
-    state: Option<State>,
+    state: Option<detect::State>,
     /// Series of this instance, those set aside included.
     known: BTreeMap<u32, SeriesAdded>,
     aside: BTreeMap<u32, GuestErrorKind>,
@@ -132,14 +132,14 @@ impl PluginHost {
             name: options.name,
             parameters_json: options.parameters_json,
             live: None,
-            state: options.state,
+            state: options.state.map(|state| detect::State { format: state.format, bytes: state.bytes }),
             known: BTreeMap::new(),
             aside: BTreeMap::new(),
             newly_aside: Vec::new(),
             restore_failure: None,
             sequence: 0,
         };
-        instance.live = Some(instance.start().await?);
+        instance.live = Some(instance.start().await.inspect_err(|error| plugin.blame(&error.kind))?);
         Ok(instance)
     }
 }
@@ -189,7 +189,8 @@ impl DetectorInstance {
             let gone: Vec<_> = batch.removed.iter().filter(|id| live.present.remove(id)).copied().collect();
             let selected =
                 (!self.aside.is_empty()).then(|| Columns::select(batch, |id| !self.aside.contains_key(&id)));
-            let added: Vec<_> = batch.added.iter().collect();
+            let missing = self.missing(&live, batch);
+            let added: Vec<_> = batch.added.iter().chain(&missing).collect();
             match self.call(&mut live, batch, selected.as_ref(), &added, &gone).await {
                 Ok(output) => {
                     self.live = Some(live);
@@ -229,7 +230,7 @@ impl DetectorInstance {
         self.plugin.check_quarantine(CALL)?;
         let mut live = match self.live.take() {
             Some(live) => live,
-            None => self.start().await?,
+            None => self.start().await.inspect_err(|error| self.plugin.blame(&error.kind))?,
         };
         let budget = Budget::of_snapshot(&self.plugin.identity.limits);
         let began = Instant::now();
@@ -241,9 +242,8 @@ impl DetectorInstance {
                 self.live = Some(live);
                 let state =
                     answer.map_err(|reason| self.plugin.error(CALL, GuestErrorKind::declined(&reason)))?;
-                let state = State { format: state.format, bytes: state.bytes };
-                self.state = Some(state.clone());
-                Ok(state)
+                let kept = self.state.insert(state);
+                Ok(State { format: kept.format, bytes: kept.bytes.clone() })
             }
             Err(kind) => {
                 self.plugin.blame(&kind);
@@ -264,19 +264,28 @@ impl DetectorInstance {
         threads.block_on(self.snapshot())
     }
 
+    /// Series that the instance should know and that it neither has nor gets with this batch: it is a fresh one.
+    fn missing(&self, live: &Live, batch: &Batch) -> Vec<SeriesAdded> {
+        if live.present.len() + batch.added.len() + self.aside.len() >= self.known.len() {
+            return Vec::new();
+        }
+        let coming: BTreeSet<u32> = batch.added.iter().map(|series| series.id).collect();
+        let is_missing =
+            |id: &u32| !live.present.contains(id) && !coming.contains(id) && !self.aside.contains_key(id);
+        self.known.iter().filter(|(id, _)| is_missing(id)).map(|(_, series)| series.clone()).collect()
+    }
+
     /// A fresh instance with its parameters and newest state, and no series yet.
     async fn start(&mut self) -> Result<Live, GuestError> {
         let mut live = self.configure().await?;
-        let Some(state) = self.state.take() else { return Ok(live) };
+        let Some(state) = &self.state else { return Ok(live) };
         let budget = Budget::of_setup(&self.plugin.identity.limits);
         let began = Instant::now();
         let meter = guest::begin(&mut live.store, &budget);
-        let lent = detect::State { format: state.format, bytes: state.bytes };
-        let call = live.guest.call_restore(&mut live.store, &lent);
+        let call = live.guest.call_restore(&mut live.store, state);
         let ended = guest::supervise(&self.host.ticker, &meter, &budget, call).await;
         let failure = match guest::end(&mut live.store, &budget, began, ended) {
             Ok(Ok(())) => {
-                self.state = Some(State { format: lent.format, bytes: lent.bytes });
                 self.restore_failure = None;
                 return Ok(live);
             }
@@ -288,6 +297,7 @@ impl DetectorInstance {
             "Detector does not take its saved state; it starts cold.");
         self.plugin.blame(&failure);
         self.restore_failure = Some(failure);
+        self.state = None;
         self.configure().await
     }
 
@@ -316,7 +326,6 @@ impl DetectorInstance {
             Ok((_, Err(reason))) => GuestErrorKind::declined(&reason),
             Err(kind) => kind,
         };
-        plugin.blame(&kind);
         Err(plugin.error(CALL, kind))
     }
 

@@ -162,6 +162,7 @@ pub struct Plugin {
     pub(crate) exports: Exports,
     path: PathBuf,
     stats: LoadStats,
+    parameters: jsonschema::Validator,
     quarantine: Quarantine,
 }
 
@@ -302,8 +303,7 @@ impl Plugin {
             return Err(wrong(format!("longer than {limit_bytes} bytes")));
         }
         let value = serde_json::from_str(json).map_err(|error| wrong(format!("not JSON: {error}")))?;
-        let validator = self.manifest().parameters_validator().map_err(|error| wrong(error.to_string()))?;
-        match validator.iter_errors(&value).next() {
+        match self.parameters.iter_errors(&value).next() {
             None => Ok(()),
             Some(error) => {
                 let place = error.instance_path().to_string();
@@ -398,6 +398,9 @@ impl PluginHost {
         admission::check_kind(bytes).map_err(refused)?;
         let manifest = Manifest::of_component(bytes)
             .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
+        let parameters = manifest
+            .parameters_validator()
+            .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
         let limits =
             self.0.config.limits_of(&manifest.name.0, manifest.role).lowered(&manifest.limits).map_err(
                 |(limit, asked, allowed)| LoadError::Limits {
@@ -439,6 +442,7 @@ impl PluginHost {
             exports,
             path: path.to_owned(),
             stats,
+            parameters,
             quarantine: Quarantine {
                 traps_max: config.quarantine_traps.max(1),
                 window: Duration::from_millis(config.quarantine_window_ms),

@@ -247,3 +247,16 @@ async fn dropped_call_starts_afresh() {
     assert_eq!(watched(detector.snapshot()).await.unwrap().bytes, b"");
     assert_eq!(detector.plugin().counters().instances_total, 2);
 }
+
+/// Scenario: after a fault the first thing asked of the fresh instance is a snapshot.
+/// Guarantees: with the next batch it is given all series that it should know.
+#[tokio::test]
+async fn fresh_instances_learn_all_series() {
+    let bench = bench();
+    let mut detector = watched(bench.detector("detector-threshold")).await.unwrap();
+    watched(detector.observe(&batch(&[1.0, 2.0, 3.0], true))).await.unwrap();
+    let error = watched(detector.observe(&batch(&[666.0; 3], false))).await.unwrap_err();
+    assert!(matches!(error.kind, GuestErrorKind::Trap { .. }), "{error}");
+    watched(detector.snapshot()).await.unwrap();
+    assert_eq!(watched(detector.observe(&batch(&[100.0; 3], false))).await.unwrap().observations.len(), 3);
+}
