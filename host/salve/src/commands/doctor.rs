@@ -49,7 +49,7 @@ impl Check {
 pub fn run(arguments: &JsonAndConfig) -> Result<ExitCode> {
     let checks = match arguments.config.load() {
         Err(error) => {
-            vec![Check::bad("configuration", format!("{error:#}"), "correct the file; every key is in docs/reference/configuration.md")]
+            vec![Check::bad("configuration", format!("{error:#}"), "correct the file; examples/salve.toml shows the keys")]
         }
         Ok(config) => all(&config),
     };
