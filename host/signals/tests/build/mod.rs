@@ -1,5 +1,10 @@
 //! Builds OTLP requests with the owned types of `opentelemetry-proto`, which Salve's own walker does not share.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test file uses its part, and a test may panic"
+)]
 
 use opentelemetry_proto::tonic::{
     collector::{
