@@ -181,6 +181,8 @@ fn memory(_: &mut Criterion) {
         signals.take_batches(Now(now_ms));
     }
     let series = signals.counters().series;
+    let resident = resident_bytes().saturating_sub(before) / series;
+    println!("{resident} bytes a series more in memory, allocator's slack included");
     println!(
         "{} bytes a series with two hours of history ({series} series)",
         signals.memory_bytes() as u64 / series
