@@ -165,3 +165,45 @@ fn quantile_value(message: &[u8]) -> Result<(f64, f64), DecodeError> {
     }
     Ok((quantile, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::{
+        common::v1::{AnyValue, KeyValue, any_value},
+        resource::v1::Resource,
+    };
+    use proptest::prelude::*;
+    use prost::Message;
+
+    fn encoded(pairs: &[(String, i64)]) -> Vec<u8> {
+        let attributes = pairs.iter().map(|(key, value)| {
+            let value = Some(AnyValue { value: Some(any_value::Value::IntValue(*value)) });
+            KeyValue { key: key.clone(), value, ..KeyValue::default() }
+        });
+        Resource { attributes: attributes.collect(), ..Resource::default() }.encode_to_vec()
+    }
+
+    fn pairs() -> impl Strategy<Value = Vec<(String, i64)>> {
+        proptest::collection::vec(("[ab]{0,2}", 0..3i64), 0..4)
+    }
+
+    proptest! {
+        /// Guarantees: hashes agree exactly where bytes do, wherever in a message the attributes lie; `get` finds the
+        /// first of a key.
+        #[test]
+        fn hashes_agree_with_bytes(left in pairs(), right in pairs()) {
+            let (left_bytes, mut right_bytes) = (encoded(&left), encoded(&right));
+            // A dropped_attributes_count behind them is not theirs.
+            right_bytes.extend([0x10, 7]);
+            let left_attributes = Attributes { message: &left_bytes, field: 1 };
+            let right_attributes = Attributes { message: &right_bytes, field: 1 };
+            prop_assert_eq!(left_attributes.same_bytes(&right_attributes), left == right);
+            prop_assert_eq!(left_attributes.hash64() == right_attributes.hash64(), left == right);
+            for key in ["", "a", "ab"] {
+                let expected = left.iter().find(|(candidate, _)| candidate == key).map(|(_, value)| Value::Int(*value));
+                prop_assert_eq!(left_attributes.get(key), expected);
+            }
+        }
+    }
+}

@@ -412,7 +412,10 @@ pub(crate) fn damaged(mut bytes: Vec<u8>, damage: &[Damage]) -> Vec<u8> {
 }
 
 /// The same message with its fields in reverse order on the wire, and so within.
-#[allow(clippy::unwrap_used, reason = "a helper of tests, whose bytes come from prost; also part of unit tests")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a helper of tests, whose bytes come from prost; also part of unit tests"
+)]
 pub(crate) fn reversed(bytes: &[u8], message: &'static Message) -> Vec<u8> {
     use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
     let mut fields = Vec::new();
