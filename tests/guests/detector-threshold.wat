@@ -63,6 +63,7 @@
                 (f64.store offset=56 (local.get $at) (f64.const 100))
                 (i32.store offset=64 (local.get $at) (i32.const 2048))
                 (i32.store offset=68 (local.get $at) (i32.const 8))
+                (i32.store offset=72 (local.get $at) (i32.const 0))
                 (i32.store offset=76 (local.get $at) (i32.const 0))
                 (local.set $count (i32.add (local.get $count) (i32.const 1)))))
             (local.set $point (i32.add (local.get $point) (i32.const 1)))

@@ -168,7 +168,8 @@ async fn instantiation_is_limited() {
     let small = LimitSettings { memory_bytes: Some(64 << 10), ..Default::default() };
     let bench = bench_with(|config| drop(config.plugins.insert("detector-loop".into(), small)));
     assert_eq!(start(&bench, "detector-loop").await, GuestErrorKind::Memory { limit_bytes: 64 << 10 });
-    let bench = bench_with(|config| config.limits.core_instances = Some(1));
+    let few = LimitSettings { core_instances: Some(1), ..Default::default() };
+    let bench = bench_with(|config| drop(config.plugins.insert("detector-log-flood".into(), few)));
     assert_eq!(start(&bench, "detector-log-flood").await, GuestErrorKind::Instances { limit: 1 });
 }
 
