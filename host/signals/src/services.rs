@@ -13,6 +13,9 @@ use std::{
     sync::Arc,
 };
 
+/// A resource with this attribute speaks about its service, not for it: it does not count as a sign of life.
+pub const REPORTED_BY: &str = "salve.reported_by";
+
 /// Index of a service; used again after a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ServiceId(pub(crate) u32);
@@ -262,7 +265,9 @@ impl Resources {
             if known.service.is_none() && !known.origin.service.is_empty() {
                 known.service = services.intern(tenant, &known.origin.service, store.config.services_max);
             }
-            if let Some(service) = known.service.and_then(|id| services.get_mut(id)) {
+            // What a supervisor says of a service is no word of the service's own.
+            let is_own = !known.origin.attributes.contains_key(REPORTED_BY);
+            if let Some(service) = known.service.and_then(|id| services.get_mut(id)).filter(|_| is_own) {
                 service.heard_ms = now_ms;
             }
         }

@@ -20,6 +20,9 @@ use salve_plugin::{
 };
 use std::collections::BTreeMap;
 
+/// Series that Salve itself reports: whether a supervised process runs.
+const PROCESS_UP: &str = "process.up";
+
 /// Nats of "none of these": a single weak sign names nobody.
 const NONE_NATS: f64 = 2.0;
 /// Evidence of one kind counts at most this.
@@ -387,6 +390,12 @@ impl Ranking<'_> {
                     let text = format!("{}: {}", symptom.signal, symptom.reason);
                     self.case(&symptom.service).add(mechanism, 1.0, symptom.signal.clone(), text);
                 }
+                continue;
+            }
+            if symptom.signal == PROCESS_UP && !symptom.rising {
+                // Whoever supervises the process says so: nobody knows better.
+                let text = "its supervised process has ended".to_owned();
+                self.case(&symptom.service).add("absent", 5.0, symptom.signal.clone(), text);
                 continue;
             }
             let case = self.case(&symptom.service);

@@ -29,6 +29,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Stop the supervised processes when Salve stops. By default they go on and are adopted at the next start.
     pub stop_children: bool,
+    /// Report whether supervised processes run, as the series `process.up`.
+    pub process_up: bool,
     /// What Salve says about itself.
     pub log: LogConfig,
     /// Liveness and readiness.
@@ -73,6 +75,7 @@ impl Default for Config {
             mode: Mode::Observe,
             state_directory: PathBuf::from("/var/lib/salve"),
             stop_children: false,
+            process_up: true,
             log: LogConfig::default(),
             health: HealthConfig::default(),
             otlp: IngestConfig::default(),

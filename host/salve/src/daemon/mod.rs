@@ -12,6 +12,7 @@ mod driver;
 mod effects;
 mod health;
 mod journal;
+mod process_up;
 mod reload;
 mod signals;
 mod snapshots;
@@ -205,6 +206,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let mut driver = tokio::spawn(driver.run(event_queue, question_queue));
     tokio::spawn(daemon.clone().forward_rounds(round_queue));
     tokio::spawn(daemon.clone().forward_changes());
+    tokio::spawn(process_up::report(daemon.clone()));
     tokio::spawn(daemon.clone().tick());
 
     let control = control::bind(&config.control_socket())?;
