@@ -1,5 +1,11 @@
 //! How long a call into a guest takes: a fresh instance for an action, a batch of 1,000 series for a detector.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 #[path = "../tests/common/mod.rs"]

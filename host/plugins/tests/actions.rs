@@ -1,5 +1,12 @@
 //! Actions from plan to undo, and those that misbehave.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod common;
 
 use common::{Notes, Silence, bench, bench_with, request, watched};

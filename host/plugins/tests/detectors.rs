@@ -1,5 +1,12 @@
 //! Detectors from batch to observation, and those that misbehave.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod common;
 
 use common::{Bench, batch, bench, bench_with, series, watched};
@@ -166,10 +173,10 @@ async fn start_functions_are_limited() {
 #[tokio::test]
 async fn instantiation_is_limited() {
     let small = LimitSettings { memory_bytes: Some(64 << 10), ..Default::default() };
-    let bench = bench_with(|config| drop(config.plugins.insert("detector-loop".into(), small)));
+    let bench = bench_with(|config| config.plugins.extend([("detector-loop".into(), small)]));
     assert_eq!(start(&bench, "detector-loop").await, GuestErrorKind::Memory { limit_bytes: 64 << 10 });
     let few = LimitSettings { core_instances: Some(1), ..Default::default() };
-    let bench = bench_with(|config| drop(config.plugins.insert("detector-log-flood".into(), few)));
+    let bench = bench_with(|config| config.plugins.extend([("detector-log-flood".into(), few)]));
     assert_eq!(start(&bench, "detector-log-flood").await, GuestErrorKind::Instances { limit: 1 });
 }
 

@@ -1,5 +1,12 @@
 //! From a file to a plugin, and all that is not one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod common;
 
 use common::{Bench, bench, bench_with, component, core_module, manifest};
