@@ -49,7 +49,7 @@ impl<T> Default for SeriesTable<T> {
 
 impl<T> SeriesTable<T> {
     /// Takes over the batch's `removed` and then its `added`; `create` makes the state of a series that is not known
-    /// from a snapshot, `adopt` fits a restored state to the series as it is now.
+    /// from a snapshot or from before, `adopt` fits a known state to the series as it is now.
     pub fn update(
         &mut self,
         batch: &Batch,
@@ -63,17 +63,19 @@ impl<T> SeriesTable<T> {
         }
         for series in &batch.added {
             let identity = identity(series);
-            let state = match self.waiting.remove(&identity) {
-                Some(mut restored) => {
-                    adopt(series, &mut restored);
-                    restored
-                }
-                None => create(series),
-            };
             let index = series.id as usize;
             if index >= self.slots.len() {
                 self.slots.resize_with(index + 1, || None);
             }
+            // A series is described again when its limit changes: what was learnt of it goes on.
+            let again = self.slots[index].take_if(|slot| slot.identity == identity).map(|slot| slot.state);
+            let state = match again.or_else(|| self.waiting.remove(&identity)) {
+                Some(mut known) => {
+                    adopt(series, &mut known);
+                    known
+                }
+                None => create(series),
+            };
             self.slots[index] = Some(Slot { identity, state });
         }
         if !self.waiting.is_empty() {

@@ -1,7 +1,6 @@
 //! The thread that runs detectors: batches in, observations and judged measurements out.
 //!
 //! ## What always holds
-//! - a guest knows a series by an id that is this thread's own and survives restarts with the guest's state
 //! - a detector that fails is reported and left out; the others go on
 //! - state is written down every `snapshot_ms`, and at the end
 
@@ -10,12 +9,12 @@ use crate::control::DetectorStatus;
 use salve_core::Event;
 use salve_model::{
     batch::{Batch, RawObservation, SeriesAdded},
-    telemetry::{Observation, SeriesKey},
+    telemetry::Observation,
+    text::escape,
     time::{EventTime, Now},
 };
-use salve_plugins::{DetectorInstance, DetectorOptions, Plugin, PluginHost};
+use salve_plugins::{DetectorInstance, DetectorOptions, Plugin, PluginHost, State};
 use salve_signals::BindingId;
-use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -51,81 +50,37 @@ pub enum Command {
 /// Status of all bindings, for `salve status`.
 pub type DetectorStatuses = Arc<Mutex<BTreeMap<String, DetectorStatus>>>;
 
-/// Guest ids of series: what a snapshot carries beside the guest's own bytes, so that the state fits after a restart.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub struct SeriesIds {
-    by_key: HashMap<u64, u32>,
-    free: Vec<u32>,
-    next: u32,
-}
-
-impl SeriesIds {
-    fn id_of(&mut self, key: SeriesKey) -> u32 {
-        if let Some(id) = self.by_key.get(&key.0) {
-            return *id;
-        }
-        let id = self.free.pop().unwrap_or_else(|| {
-            let id = self.next;
-            self.next += 1;
-            id
-        });
-        self.by_key.insert(key.0, id);
-        id
-    }
-
-    fn remove(&mut self, key: SeriesKey) {
-        if let Some(id) = self.by_key.remove(&key.0) {
-            self.free.push(id);
-        }
-    }
-}
-
-/// Marks an id of the signals thread that no series has.
-const NO_SERIES: u32 = u32::MAX;
-
 struct Shard {
     binding: Binding,
     instance: DetectorInstance,
-    ids: SeriesIds,
-    /// By the signals thread's id: the guest's id.
-    guest_ids: Vec<u32>,
-    /// By the guest's id: what was introduced to it.
+    /// By id: what the guest was told of a series.
     series: Vec<Option<SeriesAdded>>,
     /// Series that a predecessor knew and this instance has not been told of yet.
     introduce: Vec<SeriesAdded>,
 }
 
 impl Shard {
-    /// Translates ids, asks the guest, translates back.
     async fn observe(&mut self, mut batch: Batch) -> Result<Vec<Observation>, salve_plugins::GuestError> {
-        for id in &mut batch.removed {
-            let guest_id = self.guest_ids.get_mut(*id as usize).map_or(NO_SERIES, |slot| std::mem::replace(slot, NO_SERIES));
-            if let Some(added) = self.series.get_mut(guest_id as usize).and_then(Option::take) {
-                self.ids.remove(added.series.key);
+        for id in &batch.removed {
+            if let Some(slot) = self.series.get_mut(*id as usize) {
+                *slot = None;
             }
-            *id = guest_id;
         }
-        batch.removed.retain(|id| *id != NO_SERIES);
-        for added in &mut batch.added {
-            let guest_id = self.ids.id_of(added.series.key);
+        for added in &batch.added {
             let slot = added.id as usize;
-            if self.guest_ids.len() <= slot {
-                self.guest_ids.resize(slot + 1, NO_SERIES);
+            if self.series.len() <= slot {
+                self.series.resize(slot + 1, None);
             }
-            self.guest_ids[slot] = guest_id;
-            added.id = guest_id;
-            if self.series.len() <= guest_id as usize {
-                self.series.resize(guest_id as usize + 1, None);
-            }
-            self.series[guest_id as usize] = Some(added.clone());
+            self.series[slot] = Some(added.clone());
         }
         if !self.introduce.is_empty() {
             batch.added.splice(0..0, self.introduce.drain(..));
         }
-        for id in &mut batch.series {
-            *id = self.guest_ids.get(*id as usize).copied().unwrap_or(NO_SERIES);
-        }
         let output = self.instance.observe(&batch).await?;
+        for aside in self.instance.take_set_aside() {
+            tracing::error!(detector = %self.binding.name, series = %escape(&aside.series.name, 100), kind = %aside.kind,
+                "Detector fails on a series, which is set aside.");
+        }
         Ok(output.observations.into_iter().filter_map(|raw| self.name(raw)).collect())
     }
 
@@ -147,10 +102,8 @@ impl Shard {
         })
     }
 
-    /// Takes over the place of `predecessor`: same ids, and its series are introduced with the next batch.
+    /// Takes over the place of `predecessor`, whose series are introduced with the next batch.
     fn succeed(&mut self, predecessor: Self) {
-        self.ids = predecessor.ids;
-        self.guest_ids = predecessor.guest_ids;
         self.series = predecessor.series;
         self.introduce = self.series.iter().flatten().cloned().collect();
     }
@@ -224,7 +177,7 @@ impl DetectorThread {
             // Same plugin in another version or with other parameters: it takes over what the old one learnt.
             let state = shard.instance.snapshot().await.ok();
             if let Some(binding) = new.get(&key.0)
-                && let Some(mut successor) = self.open(binding.clone(), state.map(|state| (state, shard.ids.clone()))).await
+                && let Some(mut successor) = self.open(binding.clone(), state).await
             {
                 successor.succeed(shard);
                 self.shards.insert(key, successor);
@@ -235,24 +188,16 @@ impl DetectorThread {
         self.with_statuses(|statuses| statuses.retain(|name, _| names.contains(name)));
     }
 
-    async fn open(&mut self, binding: Binding, state: Option<(salve_plugins::State, SeriesIds)>) -> Option<Shard> {
-        let (state, ids) = match state {
-            Some((state, ids)) => (Some(state), ids),
-            None => (None, SeriesIds::default()),
-        };
-        let with_state = state.is_some();
-        let options = |state| DetectorOptions { name: binding.name.clone(), parameters_json: binding.parameters.clone(), state };
-        let mut opened = self.host.detector(&binding.plugin, options(state)).await;
-        let mut ids = ids;
-        if let (true, Err(error)) = (with_state, &opened) {
-            tracing::warn!(detector = %binding.name, %error, "Detector refused its saved state and starts afresh.");
-            ids = SeriesIds::default();
-            opened = self.host.detector(&binding.plugin, options(None)).await;
-        }
-        match opened {
+    async fn open(&mut self, binding: Binding, state: Option<State>) -> Option<Shard> {
+        let options =
+            DetectorOptions { name: binding.name.clone(), parameters_json: binding.parameters.clone(), state };
+        match self.host.detector(&binding.plugin, options).await {
             Ok(instance) => {
+                if let Some(why) = instance.restore_failure() {
+                    tracing::warn!(detector = %binding.name, %why, "Detector refused its saved state and starts afresh.");
+                }
                 self.problem(&binding.name, None);
-                Some(Shard { binding, instance, ids, guest_ids: Vec::new(), series: Vec::new(), introduce: Vec::new() })
+                Some(Shard { binding, instance, series: Vec::new(), introduce: Vec::new() })
             }
             Err(error) => {
                 tracing::error!(detector = %binding.name, %error, "Detector cannot start.");
@@ -325,7 +270,7 @@ impl DetectorThread {
     async fn save_all(&mut self) {
         for ((_, number), shard) in &mut self.shards {
             match shard.instance.snapshot().await {
-                Ok(state) => self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state, &shard.ids),
+                Ok(state) => self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state),
                 Err(error) => tracing::warn!(detector = %shard.binding.name, %error, "Detector gave no snapshot."),
             }
         }

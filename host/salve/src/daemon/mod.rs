@@ -70,6 +70,7 @@ pub struct Daemon {
     policies: Arc<PolicyStore>,
     brokers: Arc<Brokers>,
     ledger: LedgerHandle,
+    ingest: Arc<salve_ingest::IngestCounters>,
     events: mpsc::Sender<Event>,
     detector_commands: mpsc::Sender<Command>,
     detector_statuses: detectors::DetectorStatuses,
@@ -139,6 +140,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let health = health::serve(config.health.address, ready.clone(), stopping.subscribe())
         .await
         .with_context(|| format!("cannot listen on health.address `{}`", config.health.address))?;
+    let ingest_counters = ingest.counters();
     let listeners = vec![ingest.grpc_address(), ingest.http_address(), health];
 
     let journal = Arc::new(journal::LedgerJournal::new(ledger.clone(), clock.clone()));
@@ -188,6 +190,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         policies,
         brokers,
         ledger,
+        ingest: ingest_counters,
         events,
         detector_commands,
         detector_statuses,
@@ -258,6 +261,13 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     drop(std::fs::remove_file(config.control_socket()));
     tracing::info!("Stopped.");
     failure.map_or(Ok(()), Err)
+}
+
+/// What the listeners took in and turned away, by name.
+fn ingest_counters(counters: &salve_ingest::IngestCounters) -> Vec<(String, u64)> {
+    let values = serde_json::to_value(counters.values()).unwrap_or_default();
+    let fields = values.as_object().cloned().unwrap_or_default();
+    fields.into_iter().filter_map(|(name, value)| Some((format!("ingest.{name}"), value.as_u64()?))).collect()
 }
 
 /// Makes the state folder, for Salve's user only.
@@ -377,7 +387,7 @@ impl Daemon {
             incidents_open,
             series: counters.series,
             services,
-            counters: counters.to_map(),
+            counters: counters.to_map().into_iter().chain(ingest_counters(&self.ingest)).collect(),
             detectors: self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ledger_entries: self.ledger.stats().entries,
             policy_digest: self.policies.current().digest().to_owned(),

@@ -1,6 +1,5 @@
 //! Detectors' state on disk: one file for each binding and shard, replaced whole.
 
-use super::detectors::SeriesIds;
 use salve_plugins::State;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,7 +19,6 @@ struct Header {
     digest: String,
     /// The guest's own format number.
     format: u32,
-    ids: SeriesIds,
 }
 
 const VERSION: u32 = 1;
@@ -36,7 +34,7 @@ impl SnapshotStore {
     }
 
     /// The state that a component with this digest left; none if there is none, or it is another's or broken.
-    pub fn load(&self, binding: &str, shard: u32, digest: &str) -> Option<(State, SeriesIds)> {
+    pub fn load(&self, binding: &str, shard: u32, digest: &str) -> Option<State> {
         let bytes = std::fs::read(self.path(binding, shard)).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let (head, rest) = bytes.split_at(end);
@@ -44,12 +42,12 @@ impl SnapshotStore {
         if header.version != VERSION || header.digest != digest {
             return None;
         }
-        Some((State { format: header.format, bytes: rest.get(1..)?.to_vec() }, header.ids))
+        Some(State { format: header.format, bytes: rest.get(1..)?.to_vec() })
     }
 
     /// Replaces the state. A failure is logged: it costs a warm-up at the next start, nothing now.
-    pub fn save(&self, binding: &str, shard: u32, digest: &str, state: &State, ids: &SeriesIds) {
-        let header = Header { version: VERSION, digest: digest.to_owned(), format: state.format, ids: ids.clone() };
+    pub fn save(&self, binding: &str, shard: u32, digest: &str, state: &State) {
+        let header = Header { version: VERSION, digest: digest.to_owned(), format: state.format };
         let path = self.path(binding, shard);
         let temporary = path.with_extension("partial");
         let written = serde_json::to_vec(&header).map_err(std::io::Error::other).and_then(|mut bytes| {
@@ -80,8 +78,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SnapshotStore::open(folder.path().join("detectors")).unwrap();
         let state = State { format: 3, bytes: vec![0, 10, 255, b'\n', 1] };
-        store.save("errors/../x", 0, "abc", &state, &SeriesIds::default());
-        let (loaded, _) = store.load("errors/../x", 0, "abc").unwrap();
+        store.save("errors/../x", 0, "abc", &state);
+        let loaded = store.load("errors/../x", 0, "abc").unwrap();
         assert_eq!((loaded.format, loaded.bytes), (3, vec![0, 10, 255, b'\n', 1]));
         assert!(store.load("errors/../x", 0, "def").is_none());
         assert!(store.load("errors/../x", 1, "abc").is_none());
