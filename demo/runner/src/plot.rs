@@ -72,11 +72,11 @@ fn slots(svg: &mut String, run: &Run, scale: &Scale) {
         let class = if slot.service.is_some() { "slot" } else { "slot calm" };
         let middle = (from + to) / 2.0;
         let service = slot.service.map_or("harmless", |service| service.name());
-        let _infallible = write!(
+        let _infallible = writeln!(
             svg,
             "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>\
              <text class=\"slot-name\" x=\"{middle:.1}\" y=\"14\">{}</text>\
-             <text class=\"slot-hit\" x=\"{middle:.1}\" y=\"29\">{service}</text>\n",
+             <text class=\"slot-hit\" x=\"{middle:.1}\" y=\"29\">{service}</text>",
             (to - from).max(1.0),
             HEIGHT - TOP - BOTTOM,
             slot.fault.name(),
@@ -88,10 +88,10 @@ fn axes(svg: &mut String, run: &Run, scale: &Scale) {
     for quarter in 0..=2 {
         let orders = scale.orders_max * f64::from(quarter) / 2.0;
         let y = scale.y(orders);
-        let _infallible = write!(
+        let _infallible = writeln!(
             svg,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text class=\"axis right\" x=\"{:.1}\" y=\"{:.1}\">{orders:.0}</text>\n",
+             <text class=\"axis right\" x=\"{:.1}\" y=\"{:.1}\">{orders:.0}</text>",
             WIDTH - RIGHT,
             LEFT - 8.0,
             y + 4.0,
