@@ -1,4 +1,5 @@
 //! The shop as a whole: four real processes, and a collector in the test that takes what they export.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 use opentelemetry_proto::tonic::{
     collector::{
