@@ -19,10 +19,17 @@ use std::io::Write;
 const PROTOBUF: &str = "application/x-protobuf";
 
 fn gauge(points: Vec<NumberDataPoint>) -> ExportMetricsServiceRequest {
-    let metric = Metric { name: "queue.length".into(), data: Some(metric::Data::Gauge(Gauge { data_points: points })), ..Metric::default() };
+    let metric = Metric {
+        name: "queue.length".into(),
+        data: Some(metric::Data::Gauge(Gauge { data_points: points })),
+        ..Metric::default()
+    };
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
-            resource: Some(Resource { attributes: vec![attribute("service.name", "worker")], ..Resource::default() }),
+            resource: Some(Resource {
+                attributes: vec![attribute("service.name", "worker")],
+                ..Resource::default()
+            }),
             scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],
             ..ResourceMetrics::default()
         }],
@@ -53,7 +60,8 @@ impl Sender {
     }
 
     async fn metrics(&self, request: &ExportMetricsServiceRequest) -> Result<(u64, String)> {
-        let response = self.send("/v1/metrics", &[("content-type", PROTOBUF)], request.encode_to_vec()).await?;
+        let response =
+            self.send("/v1/metrics", &[("content-type", PROTOBUF)], request.encode_to_vec()).await?;
         assert_eq!(response.status(), 200);
         let answer = ExportMetricsServiceResponse::decode(response.bytes().await?)?;
         let partial = answer.partial_success.unwrap_or_default();
@@ -88,13 +96,37 @@ async fn every_bad_request_has_its_status() -> Result<()> {
     let json = "application/json";
     for (what, path, headers, body, status) in [
         ("garbage as protobuf", "/v1/traces", vec![("content-type", PROTOBUF)], vec![0xff; 100], 400),
-        ("half a message", "/v1/traces", vec![("content-type", PROTOBUF)], good[..good.len() / 2].to_vec(), 400),
+        (
+            "half a message",
+            "/v1/traces",
+            vec![("content-type", PROTOBUF)],
+            good[..good.len() / 2].to_vec(),
+            400,
+        ),
         ("garbage as JSON", "/v1/logs", vec![("content-type", json)], b"{\"resourceLogs\": [".to_vec(), 400),
         ("JSON of another shape", "/v1/logs", vec![("content-type", json)], b"[1, 2]".to_vec(), 400),
         ("another content type", "/v1/traces", vec![("content-type", "text/plain")], good.clone(), 415),
-        ("an unknown encoding", "/v1/traces", vec![("content-type", PROTOBUF), ("content-encoding", "br")], good.clone(), 415),
-        ("not gzip", "/v1/traces", vec![("content-type", PROTOBUF), ("content-encoding", "gzip")], good.clone(), 400),
-        ("a compressed bomb", "/v1/traces", vec![("content-type", PROTOBUF), ("content-encoding", "gzip")], bomb, 413),
+        (
+            "an unknown encoding",
+            "/v1/traces",
+            vec![("content-type", PROTOBUF), ("content-encoding", "br")],
+            good.clone(),
+            415,
+        ),
+        (
+            "not gzip",
+            "/v1/traces",
+            vec![("content-type", PROTOBUF), ("content-encoding", "gzip")],
+            good.clone(),
+            400,
+        ),
+        (
+            "a compressed bomb",
+            "/v1/traces",
+            vec![("content-type", PROTOBUF), ("content-encoding", "gzip")],
+            bomb,
+            413,
+        ),
         ("100 MB", "/v1/traces", vec![("content-type", PROTOBUF)], vec![0; 100_000_000], 413),
         ("another path", "/v1/profiles-of-tomorrow", vec![("content-type", PROTOBUF)], good.clone(), 404),
     ] {
@@ -123,10 +155,22 @@ async fn senseless_points_are_refused_one_by_one() -> Result<()> {
     let now = now_unix_ns();
     let year_2262 = i64::MAX as u64;
     for (what, request, rejected) in [
-        ("NaN and infinities", gauge(vec![point(now, f64::NAN, vec![]), point(now + 1, f64::INFINITY, vec![]), point(now + 2, 1.0, vec![])]), 2),
+        (
+            "NaN and infinities",
+            gauge(vec![
+                point(now, f64::NAN, vec![]),
+                point(now + 1, f64::INFINITY, vec![]),
+                point(now + 2, 1.0, vec![]),
+            ]),
+            2,
+        ),
         ("the year 2262", gauge(vec![point(year_2262, 1.0, vec![]), point(now + 3, 1.0, vec![])]), 1),
         ("an empty request", ExportMetricsServiceRequest::default(), 0),
-        ("an empty resource", ExportMetricsServiceRequest { resource_metrics: vec![ResourceMetrics::default()] }, 0),
+        (
+            "an empty resource",
+            ExportMetricsServiceRequest { resource_metrics: vec![ResourceMetrics::default()] },
+            0,
+        ),
         ("the same point twice", gauge(vec![point(now + 4, 1.0, vec![]), point(now + 4, 1.0, vec![])]), 0),
     ] {
         let (refused, why) = sender.metrics(&request).await?;
@@ -141,7 +185,8 @@ async fn senseless_points_are_refused_one_by_one() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_label_values_are_bounded() -> Result<()> {
     let mut daemon = shop::prepare("observe", RESTART_POLICY, "")?;
-    daemon.configure(&shop::config("observe", "").replace("[signals]\n", "[signals]\nseries_max = 20000\n"))?;
+    daemon
+        .configure(&shop::config("observe", "").replace("[signals]\n", "[signals]\nseries_max = 20000\n"))?;
     daemon.start().await?;
     let sender = Sender { client: client(), endpoint: daemon.otlp_http()? };
     let first = |time| gauge(vec![point(time, 1.0, vec![attribute("user", "first")])]);
@@ -149,7 +194,8 @@ async fn a_million_label_values_are_bounded() -> Result<()> {
     let mut refused = 0;
     for request in 0..100 {
         let now = now_unix_ns();
-        let points = (0..10_000).map(|user| point(now, 1.0, vec![attribute("user", &(request * 10_000 + user).to_string())]));
+        let points = (0..10_000)
+            .map(|user| point(now, 1.0, vec![attribute("user", &(request * 10_000 + user).to_string())]));
         refused += sender.metrics(&gauge(points.collect())).await?.0;
     }
     assert!(refused >= 980_000 - 1, "{refused} refused");

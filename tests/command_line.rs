@@ -16,7 +16,9 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> Result<String> {
         String::from_utf8_lossy(&output.stderr),
         output.status.code().unwrap_or(-1)
     );
-    Ok(text.replace(&daemon.folder().canonicalize()?.display().to_string(), "@").replace(&daemon.folder().display().to_string(), "@"))
+    Ok(text
+        .replace(&daemon.folder().canonicalize()?.display().to_string(), "@")
+        .replace(&daemon.folder().display().to_string(), "@"))
 }
 
 /// Guarantees: without a daemon, questions fail with a hint; `ledger verify` needs none.
@@ -39,8 +41,14 @@ fn a_typo_in_the_configuration() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
     daemon.configure("[guards]\nrate_maks = 3\n")?;
     let refused = run(&daemon, &["run"])?;
-    assert!(refused.contains("line 3, column 1") && refused.contains("unknown field `rate_maks`"), "{refused}");
-    assert!(refused.ends_with("\n\nhint: did you mean `rate_max` instead of `rate_maks`?\nexit code 2\n"), "{refused}");
+    assert!(
+        refused.contains("line 3, column 1") && refused.contains("unknown field `rate_maks`"),
+        "{refused}"
+    );
+    assert!(
+        refused.ends_with("\n\nhint: did you mean `rate_max` instead of `rate_maks`?\nexit code 2\n"),
+        "{refused}"
+    );
     Ok(())
 }
 
@@ -50,7 +58,10 @@ fn policies_are_checked_and_tested() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
     let folder = daemon.path("policies").display().to_string();
     assert!(run(&daemon, &["policy", "check", &folder])?.contains("exit code 0"));
-    std::fs::write(daemon.path("policies/broken.rhai"), "fn decide(incident, findings, catalogue, history) {\n  [ 1, \n}\n")?;
+    std::fs::write(
+        daemon.path("policies/broken.rhai"),
+        "fn decide(incident, findings, catalogue, history) {\n  [ 1, \n}\n",
+    )?;
     let broken = run(&daemon, &["policy", "check", &folder])?;
     assert!(broken.contains("broken.rhai") && broken.contains("exit code 1"), "{broken}");
     let shipped = salve_tests::root().join("policies").display().to_string();
@@ -69,12 +80,18 @@ fn doctor_finds_what_is_wrong() -> Result<()> {
 
     let port = free_port()?;
     let taken = std::net::TcpListener::bind(("127.0.0.1", port))?;
-    let config = shop::config("observe", "").replacen("grpc_address = \"127.0.0.1:0\"", &format!("grpc_address = \"127.0.0.1:{port}\""), 1);
+    let config = shop::config("observe", "").replacen(
+        "grpc_address = \"127.0.0.1:0\"",
+        &format!("grpc_address = \"127.0.0.1:{port}\""),
+        1,
+    );
     daemon.configure(&config)?;
     std::fs::remove_file(daemon.path("worker.toml"))?;
     std::fs::write(daemon.path("plugins/notes.wasm"), "not a component")?;
     let bad = run(&daemon, &["doctor"])?;
-    for expected in [format!("cannot listen on 127.0.0.1:{port}"), "there is no file".into(), "notes.wasm".into()] {
+    for expected in
+        [format!("cannot listen on 127.0.0.1:{port}"), "there is no file".into(), "notes.wasm".into()]
+    {
         assert!(bad.contains(&expected), "{expected}: {bad}");
     }
     assert!(bad.ends_with("exit code 1\n"), "{bad}");
@@ -118,7 +135,11 @@ async fn a_second_daemon_is_refused() -> Result<()> {
 #[test]
 fn other_addresses_need_tls_and_a_token() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
-    daemon.configure(&shop::config("observe", "").replacen("grpc_address = \"127.0.0.1:0\"", "grpc_address = \"0.0.0.0:0\"", 1))?;
+    daemon.configure(&shop::config("observe", "").replacen(
+        "grpc_address = \"127.0.0.1:0\"",
+        "grpc_address = \"0.0.0.0:0\"",
+        1,
+    ))?;
     let refused = run(&daemon, &["run"])?;
     assert!(refused.contains("allow_insecure") && refused.ends_with("exit code 2\n"), "{refused}");
     Ok(())

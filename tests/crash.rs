@@ -22,8 +22,16 @@ fn killer() -> &'static Path {
     LIBRARY.get_or_init(|| {
         let source = salve_tests::root().join("tests/fixtures/kill_at_sync.c");
         let library = salve_tests::target().join(format!("kill_at_sync-{}.so", std::process::id()));
-        let status = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
-        assert!(status.is_ok_and(|status| status.success()), "a C compiler (cc) is needed, as for the bundled SQLite");
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "a C compiler (cc) is needed, as for the bundled SQLite"
+        );
         library
     })
 }
@@ -44,9 +52,10 @@ fn arm(daemon: &mut Daemon, strike: Strike) {
 }
 
 fn finished(daemon: &Daemon) -> Result<bool> {
-    Ok(daemon.incidents()?.first().is_some_and(|incident| {
-        !incident["outcome"].is_null() || incident["phase"]["escalated"].is_object()
-    }))
+    Ok(daemon
+        .incidents()?
+        .first()
+        .is_some_and(|incident| !incident["outcome"].is_null() || incident["phase"]["escalated"].is_object()))
 }
 
 /// How a heal with one crash in it went.
@@ -75,7 +84,11 @@ async fn run_through(daemon: &mut Daemon) -> Result<Ending> {
 async fn restart_with(strike: Strike) -> Result<Ending> {
     // The OTLP port stays, so that the sender finds the daemon again.
     let port = free_port()?;
-    let config = shop::config("act", "").replacen("http_address = \"127.0.0.1:0\"", &format!("http_address = \"127.0.0.1:{port}\""), 1);
+    let config = shop::config("act", "").replacen(
+        "http_address = \"127.0.0.1:0\"",
+        &format!("http_address = \"127.0.0.1:{port}\""),
+        1,
+    );
     let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
     daemon.configure(&config)?;
     // Each start of the process leaves a line.
@@ -89,7 +102,9 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     let _sender = sender_for_process(format!("http://127.0.0.1:{port}"), marker.clone());
     shop::warm_up(&mut daemon, 20).await?;
     // The state is on disk, so that the detectors know what is normal after the crash.
-    daemon.wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists())).await?;
+    daemon
+        .wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists()))
+        .await?;
     let pid = worker_pid(&daemon)?.context("the worker runs")?;
     std::fs::write(daemon.path("armed"), "")?;
     std::fs::write(marker, pid.to_string())?;
@@ -99,7 +114,10 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     ensure!(incidents.len() == 1, "{strike:?}: one incident, not {incidents:#?}");
     ensure!(incidents[0]["outcome"] == "healed", "{strike:?}: {:#}", incidents[0]);
     let starts = std::fs::read_to_string(daemon.path("starts"))?.lines().count();
-    ensure!(starts == 2, "{strike:?}: the process was started {starts} times: once at first, once by the heal");
+    ensure!(
+        starts == 2,
+        "{strike:?}: the process was started {starts} times: once at first, once by the heal"
+    );
     let report = daemon.json(&["ledger", "verify", "--json"])?;
     ensure!(report["first_bad"].is_null(), "{strike:?}: {report}");
     Ok(ending)
@@ -170,7 +188,9 @@ async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
         broken.exists() && healed_by.load(Ordering::SeqCst) == 0
     });
     shop::warm_up(&mut daemon, 20).await?;
-    daemon.wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists())).await?;
+    daemon
+        .wait("a snapshot is written", |daemon| Ok(daemon.path("state/detectors/errors-0.snapshot").exists()))
+        .await?;
     std::fs::write(daemon.path("armed"), "")?;
     std::fs::write(daemon.path("broken"), "")?;
     let ending = run_through(&mut daemon).await?;
@@ -178,7 +198,8 @@ async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
     let incidents = daemon.incidents()?;
     ensure!(incidents.len() == 1, "{strike:?}: {incidents:#?}");
     let attempts = incidents[0]["attempts"].as_array().cloned().unwrap_or_default();
-    let outcome = attempts.iter().rev().find_map(|attempt| attempt["outcome"].as_str()).unwrap_or("none").to_owned();
+    let outcome =
+        attempts.iter().rev().find_map(|attempt| attempt["outcome"].as_str()).unwrap_or("none").to_owned();
     Ok((ending, calls.load(Ordering::SeqCst), outcome))
 }
 

@@ -34,7 +34,11 @@ fn is_healed(fault: &str, last_action: &str) -> Result<Value> {
     assert_eq!(row["outcome"], "healed", "{document:#}");
     let actions = row["actions"].as_array().context("no actions")?;
     let last = actions.last().context("no action")?;
-    assert_eq!((&last["action"], &last["outcome"]), (&Value::from(last_action), &Value::from("healed")), "{document:#}");
+    assert_eq!(
+        (&last["action"], &last["outcome"]),
+        (&Value::from(last_action), &Value::from("healed")),
+        "{document:#}"
+    );
     assert_eq!(document["false_actions"], 0, "{document:#}");
     assert_eq!(document["ledger"]["verified"], true, "{document:#}");
     assert!(success, "{document:#}");
@@ -71,7 +75,10 @@ fn slow_dependency() -> Result<()> {
     let document = is_healed("slow-dependency", "restart-process")?;
     let actions = document["faults"][0]["actions"].as_array().context("no actions")?;
     assert_eq!(actions.len(), 2, "{document:#}");
-    assert_eq!((&actions[0]["action"], &actions[0]["outcome"]), (&Value::from("set-config"), &Value::from("not_healed")));
+    assert_eq!(
+        (&actions[0]["action"], &actions[0]["outcome"]),
+        (&Value::from("set-config"), &Value::from("not_healed"))
+    );
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The main job, end to end: a fault is found on real OTLP, healed by a sandboxed action, verified, recorded.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use salve_tests::{
     daemon::Daemon,
     shop::{self, RESTART_POLICY, is_alive, sender_for_process, worker_pid},
@@ -14,7 +14,7 @@ async fn broken_worker(daemon: &mut Daemon) -> Result<(Sender, i64)> {
     let marker = daemon.path("broken");
     let sender = sender_for_process(daemon.otlp_http()?, marker.clone());
     shop::warm_up(daemon, 20).await?;
-    let pid = worker_pid(daemon)?.expect("the worker runs");
+    let pid = worker_pid(daemon)?.context("the worker runs")?;
     std::fs::write(marker, pid.to_string())?;
     Ok((sender, pid))
 }
@@ -56,7 +56,10 @@ async fn restart_heals() -> Result<()> {
     let position = |kind: &str| entries.iter().position(|entry| entry["kind"] == kind);
     assert!(position("write_intent") < position("write_result"), "intent stands before its result");
     let intent = &entries[position("write_intent").expect("an intent")];
-    assert!(intent["payload"]["before"].as_str().is_some_and(|before| before.contains(&pid.to_string())), "{intent}");
+    assert!(
+        intent["payload"]["before"].as_str().is_some_and(|before| before.contains(&pid.to_string())),
+        "{intent}"
+    );
     Ok(())
 }
 
@@ -86,7 +89,10 @@ async fn approval_is_awaited() -> Result<()> {
     let (_sender, pid) = broken_worker(&mut daemon).await?;
     daemon
         .wait("a plan waits for approval", |daemon| {
-            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"]["awaiting_approval"].is_object()))
+            Ok(daemon
+                .incidents()?
+                .first()
+                .is_some_and(|incident| incident["phase"]["awaiting_approval"].is_object()))
         })
         .await?;
     assert!(is_alive(pid));
@@ -138,7 +144,9 @@ async fn what_does_not_help_is_undone() -> Result<()> {
     let before = std::fs::read(daemon.path("worker.toml"))?;
     let (_sender, _pid) = broken_worker(&mut daemon).await?;
     daemon
-        .wait("the pool is changed", |daemon| Ok(std::fs::read_to_string(daemon.path("worker.toml"))?.contains("16")))
+        .wait("the pool is changed", |daemon| {
+            Ok(std::fs::read_to_string(daemon.path("worker.toml"))?.contains("16"))
+        })
         .await?;
     daemon.wait("the incident is closed", closed).await?;
     let incident = &daemon.incidents()?[0];

@@ -15,7 +15,8 @@ fn decide(incident, findings, catalogue, history) {
 }
 "#;
 
-const GRANT: &str = "[[grant]]\nplugin = \"stop-start\"\ncapability = \"process\"\nverbs = [\"*\"]\ntargets = [\"worker\"]\n";
+const GRANT: &str =
+    "[[grant]]\nplugin = \"stop-start\"\ncapability = \"process\"\nverbs = [\"*\"]\ntargets = [\"worker\"]\n";
 
 /// Scenario: the example action, built as its README says, is dropped into the plugin folder of a running daemon; then it is
 /// granted, then a policy names it; then the service breaks.
@@ -32,7 +33,9 @@ async fn a_custom_action_is_used_in_the_next_heal() -> Result<()> {
     daemon.add_plugin("stop-start")?;
     let state_of = |daemon: &salve_tests::daemon::Daemon| -> Result<Option<String>> {
         let plugins = daemon.json(&["plugin", "list", "--json"])?;
-        let plugin = plugins.as_array().and_then(|plugins| plugins.iter().find(|plugin| plugin["name"] == "stop-start").cloned());
+        let plugin = plugins
+            .as_array()
+            .and_then(|plugins| plugins.iter().find(|plugin| plugin["name"] == "stop-start").cloned());
         Ok(plugin.and_then(|plugin| plugin["state"].as_str().map(String::from)))
     };
     daemon.wait("the action is loaded", |daemon| Ok(state_of(daemon)?.is_some())).await?;
@@ -41,14 +44,20 @@ async fn a_custom_action_is_used_in_the_next_heal() -> Result<()> {
 
     daemon.configure(&shop::config("act", GRANT))?;
     daemon.wait("the action is granted", |daemon| Ok(state_of(daemon)?.as_deref() == Some("active"))).await?;
-    let digest = |daemon: &salve_tests::daemon::Daemon| Ok::<_, anyhow::Error>(daemon.json(&["status", "--json"])?["policy_digest"].clone());
+    let digest = |daemon: &salve_tests::daemon::Daemon| {
+        Ok::<_, anyhow::Error>(daemon.json(&["status", "--json"])?["policy_digest"].clone())
+    };
     let old = digest(&daemon)?;
     std::fs::write(daemon.path("policies/test.rhai"), STOP_START)?;
     daemon.wait("the policy is in force", |daemon| Ok(digest(daemon)? != old)).await?;
 
     let pid = worker_pid(&daemon)?.expect("the worker runs");
     std::fs::write(marker, pid.to_string())?;
-    daemon.wait("the incident is closed", |daemon| Ok(daemon.incidents()?.first().is_some_and(|incident| !incident["outcome"].is_null()))).await?;
+    daemon
+        .wait("the incident is closed", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| !incident["outcome"].is_null()))
+        })
+        .await?;
     let incident = &daemon.incidents()?[0];
     assert_eq!(incident["outcome"], "healed", "{incident:#}");
     assert_eq!(incident["attempts"][0]["proposal"]["action"], "stop-start");
@@ -64,7 +73,10 @@ async fn what_is_broken_keeps_the_old() -> Result<()> {
     daemon.start().await?;
     let status = |daemon: &salve_tests::daemon::Daemon| daemon.json(&["status", "--json"]);
     let digest = status(&daemon)?["policy_digest"].clone();
-    std::fs::write(daemon.path("policies/test.rhai"), "fn decide(incident, findings, catalogue, history) {\n  let x = ;\n}\n")?;
+    std::fs::write(
+        daemon.path("policies/test.rhai"),
+        "fn decide(incident, findings, catalogue, history) {\n  let x = ;\n}\n",
+    )?;
     daemon
         .wait("the broken policy is reported", |daemon| {
             Ok(status(daemon)?["problems"].to_string().contains("test.rhai"))
@@ -77,7 +89,11 @@ async fn what_is_broken_keeps_the_old() -> Result<()> {
     daemon.wait("the problem is gone", |daemon| Ok(status(daemon)?["problems"].to_string() == "[]")).await?;
 
     daemon.configure(&shop::config("observe", "[guard]\n"))?;
-    daemon.wait("the typo is reported", |daemon| Ok(status(daemon)?["problems"].to_string().contains("did you mean"))).await?;
+    daemon
+        .wait("the typo is reported", |daemon| {
+            Ok(status(daemon)?["problems"].to_string().contains("did you mean"))
+        })
+        .await?;
     assert_eq!(status(&daemon)?["mode"], "act");
     daemon.configure(&shop::config("observe", ""))?;
     daemon.signal(rustix::process::Signal::HUP)?;

@@ -133,7 +133,11 @@ impl Daemon {
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let output = self.salve(arguments)?;
         serde_json::from_slice(&output.stdout).with_context(|| {
-            format!("`salve {}` gave no JSON: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr))
+            format!(
+                "`salve {}` gave no JSON: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )
         })
     }
 
@@ -232,7 +236,10 @@ impl Daemon {
     /// If the daemon does not answer.
     pub fn otlp_http(&self) -> Result<String> {
         let status = self.json(&["status", "--json"])?;
-        Ok(format!("http://{}", status["otlp_http_address"].as_str().context("status has no otlp_http_address")?))
+        Ok(format!(
+            "http://{}",
+            status["otlp_http_address"].as_str().context("status has no otlp_http_address")?
+        ))
     }
 
     /// Where OTLP over gRPC is served.
@@ -241,7 +248,10 @@ impl Daemon {
     /// If the daemon does not answer.
     pub fn otlp_grpc(&self) -> Result<String> {
         let status = self.json(&["status", "--json"])?;
-        Ok(format!("http://{}", status["otlp_grpc_address"].as_str().context("status has no otlp_grpc_address")?))
+        Ok(format!(
+            "http://{}",
+            status["otlp_grpc_address"].as_str().context("status has no otlp_grpc_address")?
+        ))
     }
 
     /// The folder.

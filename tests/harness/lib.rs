@@ -31,7 +31,10 @@ pub fn target() -> PathBuf {
 pub fn built(path: &str) -> PathBuf {
     let path = target().join(path);
     if !path.exists() {
-        panic!("`{}` is missing\n\nhint: run `cargo xtask build` first; `cargo xtask test` does it", path.display());
+        panic!(
+            "`{}` is missing\n\nhint: run `cargo xtask build` first; `cargo xtask test` does it",
+            path.display()
+        );
     }
     path
 }

@@ -23,6 +23,7 @@ snapshot_ms = 300
 [guards]
 tick_ms = 50
 settle_ms = 200
+resettle_ms = 2000
 confirm_points = 2
 recover_points = 3
 reopen_ms = 0
@@ -99,7 +100,10 @@ pub fn prepare(mode: &str, policy: &str, more: &str) -> Result<Daemon> {
 pub fn worker_pid(daemon: &Daemon) -> Result<Option<i64>> {
     let status = daemon.json(&["status", "--json"])?;
     let processes = status["processes"].as_array().context("status has no processes")?;
-    Ok(processes.iter().find(|process| process["name"] == "worker").and_then(|process| process["pid"].as_i64()))
+    Ok(processes
+        .iter()
+        .find(|process| process["name"] == "worker")
+        .and_then(|process| process["pid"].as_i64()))
 }
 
 /// Whether a process with this pid is there.

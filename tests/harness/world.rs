@@ -52,7 +52,10 @@ pub fn spans(service: &str, count: u64, failing: bool) -> ExportTraceServiceRequ
     });
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            resource: Some(Resource { attributes: vec![attribute("service.name", service)], ..Resource::default() }),
+            resource: Some(Resource {
+                attributes: vec![attribute("service.name", service)],
+                ..Resource::default()
+            }),
             scope_spans: vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }],
             ..ResourceSpans::default()
         }],
@@ -79,7 +82,10 @@ impl Sender {
                 let broken = is_broken();
                 failing_now.store(broken, Ordering::Relaxed);
                 let body = spans("worker", 4, broken).encode_to_vec();
-                let request = client.post(format!("{endpoint}/v1/traces")).header("content-type", "application/x-protobuf").body(body);
+                let request = client
+                    .post(format!("{endpoint}/v1/traces"))
+                    .header("content-type", "application/x-protobuf")
+                    .body(body);
                 if request.send().await.is_ok_and(|response| response.status().is_success()) {
                     sent_now.fetch_add(1, Ordering::Relaxed);
                 }

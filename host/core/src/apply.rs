@@ -175,6 +175,7 @@ impl Incident {
             IncidentChange::Skipped { proposal, .. } => {
                 self.phase = Phase::Choosing { next: proposal.saturating_add(1) };
             }
+            IncidentChange::Resettled { until } => self.phase = Phase::Settling { until: *until },
             IncidentChange::Waited { until, .. } => self.phase = Phase::Waiting { until: *until },
             IncidentChange::Recorded { mode, .. } => self.phase = Phase::Recorded { mode: *mode },
             IncidentChange::PlanAsked { request, proposal, until } => {
@@ -329,7 +330,7 @@ impl Incident {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.ended = Some(at);
             attempt.result = Some(result.clone());
-            attempt.interrupted = *next == AfterRun::Interrupted;
+            attempt.interrupted = matches!(next, AfterRun::Interrupted { .. });
         }
         self.phase = match next {
             AfterRun::Verify { until } => {
@@ -348,10 +349,9 @@ impl Incident {
                 self.conclude(Outcome::NotHealed, &result.note);
                 Phase::Diagnosed
             }
-            AfterRun::Interrupted => {
+            AfterRun::Interrupted { until } => {
                 self.conclude(Outcome::NotHealed, &result.note);
-                // The agents are asked again, in the same step.
-                Phase::Waiting { until: at }
+                Phase::Settling { until: *until }
             }
             AfterRun::Unknown => {
                 self.conclude(Outcome::Unknown, &result.note);

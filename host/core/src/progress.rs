@@ -148,7 +148,7 @@ pub(crate) fn after_run(
     } else if result.uncertain {
         AfterRun::Unknown
     } else if applied.is_empty() && reconciled {
-        AfterRun::Interrupted
+        AfterRun::Interrupted { until: now.plus_ms(settings.after_restart_ms()) }
     } else if applied.is_empty() {
         // Whatever the action says: it wrote nothing, so nothing that follows is its doing.
         AfterRun::NextRemedy

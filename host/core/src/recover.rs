@@ -40,11 +40,12 @@ fn again(core: &Core, incident: &Incident, down_ms: u64, now: Now) -> Option<Inc
     let answer_by = now.plus_ms(settings.answer_within_ms);
     let request = incident.next_request;
     Some(match incident.phase {
-        Phase::Diagnosing { .. } => progress::diagnose(incident, settings, now),
+        // Nothing has been heard since the restart, and from nothing no cause can be named.
+        Phase::Settling { .. } | Phase::Diagnosing { .. } | Phase::Executing { dry_run: true, .. } => {
+            IncidentChange::Resettled { until: now.plus_ms(settings.after_restart_ms()) }
+        }
         Phase::Deciding { .. } => IncidentChange::DecisionAsked { request, until: answer_by },
         Phase::Planning { proposal, .. } => IncidentChange::PlanAsked { request, proposal, until: answer_by },
-        // A dry-run has no lasting effect; the incident is looked at afresh.
-        Phase::Executing { dry_run: true, .. } => progress::diagnose(incident, settings, now),
         Phase::Executing { request, dry_run: false, .. } => {
             progress::reconcile(request, false, settings, now)
         }

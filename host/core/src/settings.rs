@@ -13,6 +13,9 @@ pub struct Settings {
     pub tick_ms: u64,
     /// How long to wait after the first symptom for others before asking for the cause, in milliseconds.
     pub settle_ms: u64,
+    /// How long to wait for telemetry after a restart before asking for the cause of an incident that was open, in
+    /// milliseconds.
+    pub resettle_ms: u64,
     /// Abnormal points in a row before a series becomes a symptom. 1: at once.
     pub confirm_points: u32,
     /// Longest time between two of these points, in milliseconds: somewhat more than two steps of the slowest series.
@@ -73,6 +76,7 @@ impl Default for Settings {
             mode: Mode::Observe,
             tick_ms: 1_000,
             settle_ms: 15_000,
+            resettle_ms: 30_000,
             confirm_points: 2,
             confirm_within_ms: 150_000,
             candidates_max: 10_000,
@@ -98,5 +102,12 @@ impl Default for Settings {
             silent_max_ms: 86_400_000,
             history_max: 200,
         }
+    }
+}
+
+impl Settings {
+    /// How long to wait for telemetry after a restart, in milliseconds.
+    pub(crate) fn after_restart_ms(&self) -> u64 {
+        self.resettle_ms.max(self.settle_ms)
     }
 }

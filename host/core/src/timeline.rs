@@ -88,6 +88,7 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
             Some(waited) => format!("policy `{}` waits: {}", text(&waited.policy), text(&waited.reason)),
             None => "a policy waits".into(),
         },
+        IncidentChange::Resettled { .. } => "Salve was restarted; telemetry is awaited".into(),
         IncidentChange::Recorded { proposal: index, mode } => {
             format!("would do {}, but the mode is `{}`", proposal(index), mode_name(*mode))
         }
@@ -126,7 +127,7 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
                 AfterRun::Verify { .. } => format!("acted, watches the effect: {note}"),
                 AfterRun::Undo => format!("broke off half-way: {note}"),
                 AfterRun::NextRemedy => format!("nothing was done: {note}"),
-                AfterRun::Interrupted => format!("was cut off before anything was done: {note}"),
+                AfterRun::Interrupted { .. } => format!("was cut off before anything was done: {note}"),
                 AfterRun::Unknown => format!("nobody can tell what was done: {note}"),
                 AfterRun::Recorded { mode } => {
                     format!("dry-run ended, and the mode is `{}`: {note}", mode_name(*mode))

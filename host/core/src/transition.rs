@@ -177,6 +177,11 @@ pub enum IncidentChange {
         /// When to ask again.
         until: Now,
     },
+    /// After a restart: telemetry must come again before the cause is asked for.
+    Resettled {
+        /// How long it waits.
+        until: Now,
+    },
     /// What would be done, which the mode does not permit.
     Recorded {
         /// Index in the decision.
@@ -325,8 +330,11 @@ pub enum AfterRun {
     Undo,
     /// Nothing was done: on to the next remedy.
     NextRemedy,
-    /// Nothing was done, because of a crash: the same remedy may be tried again.
-    Interrupted,
+    /// Nothing was done, because of a crash: the same remedy may be tried again, once telemetry has come.
+    Interrupted {
+        /// How long it waits.
+        until: Now,
+    },
     /// Nobody can tell what was done: people.
     Unknown,
     /// It was a dry-run: it is recorded.

@@ -173,7 +173,9 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response> {
     (&stream).write_all(line.as_bytes()).context("cannot send the request to the daemon")?;
     let mut answer = String::new();
     BufReader::new(&stream).read_line(&mut answer).context("the daemon did not answer")?;
-    match serde_json::from_str(&answer).context("the daemon's answer makes no sense; is it another version?")? {
+    match serde_json::from_str(&answer)
+        .context("the daemon's answer makes no sense; is it another version?")?
+    {
         Response::Error(error) => bail!(error),
         response => Ok(response),
     }

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// If the filter cannot be read.
 pub fn start(config: &LogConfig) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.level)
-        .with_context(|| format!("cannot read log.level `{}`: it is a filter such as `info`", config.level))?;
+    let filter = EnvFilter::try_new(&config.level).with_context(|| {
+        format!("cannot read log.level `{}`: it is a filter such as `info`", config.level)
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),

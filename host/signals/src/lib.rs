@@ -70,6 +70,6 @@ pub use bindings::{BindingId, DetectorBinding, SeriesSelector};
 pub use config::{ConfigProblem, LimitRule, SignalsConfig};
 pub use counters::SignalsCounters;
 pub use engine::{Applied, Signal, Signals};
-pub use services::REPORTED_BY;
 pub use queries::{ResourceSeen, TenantView};
+pub use services::REPORTED_BY;
 pub use watch::ExpectedPoint;

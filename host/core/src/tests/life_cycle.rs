@@ -149,7 +149,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("reconciling", "executed: nothing", "deciding", "watch 1+0, decide"),
     ("reconciling", "executed: uncertain", "escalated", "watch 1+0, escalate"),
     ("reconciling", "reconciled: happened", "verifying", ""),
-    ("reconciling", "reconciled: did not", "diagnosing", "watch 1+0, diagnose"),
+    ("reconciling", "reconciled: did not", "settling", "watch 1+0"),
     ("reconciling", "reconciled: uncertain", "escalated", "watch 1+0, escalate"),
     ("reconciling", "paused", "reconciling", ""),
     ("verifying", "time is up", "verifying", ""),

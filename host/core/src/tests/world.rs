@@ -17,6 +17,7 @@ pub(super) fn settings() -> Settings {
         mode: Mode::Act,
         tick_ms: 200,
         settle_ms: 800,
+        resettle_ms: 1_000,
         confirm_points: 2,
         confirm_within_ms: 10_000,
         recover_points: 3,

@@ -49,7 +49,11 @@ impl Check {
 pub fn run(arguments: &JsonAndConfig) -> Result<ExitCode> {
     let checks = match arguments.config.load() {
         Err(error) => {
-            vec![Check::bad("configuration", format!("{error:#}"), "correct the file; examples/salve.toml shows the keys")]
+            vec![Check::bad(
+                "configuration",
+                format!("{error:#}"),
+                "correct the file; examples/salve.toml shows the keys",
+            )]
         }
         Ok(config) => all(&config),
     };
@@ -100,17 +104,29 @@ fn state_directory(config: &Config) -> Check {
     let directory = &config.state_directory;
     let shown = directory.display().to_string();
     if let Err(error) = std::fs::create_dir_all(directory) {
-        return Check::bad("state", format!("cannot make `{shown}`: {error}"), "set `state_directory` to a folder that this user may write");
+        return Check::bad(
+            "state",
+            format!("cannot make `{shown}`: {error}"),
+            "set `state_directory` to a folder that this user may write",
+        );
     }
     match std::fs::metadata(directory) {
-        Ok(metadata) if metadata.mode() & 0o077 != 0 => {
-            Check::warning("state", format!("`{shown}` can be read by others"), format!("chmod 700 {shown} (salve run does it)"))
-        }
+        Ok(metadata) if metadata.mode() & 0o077 != 0 => Check::warning(
+            "state",
+            format!("`{shown}` can be read by others"),
+            format!("chmod 700 {shown} (salve run does it)"),
+        ),
         Ok(_) => match tempfile_in(directory) {
             Ok(()) => Check::good("state", shown),
-            Err(error) => Check::bad("state", format!("cannot write in `{shown}`: {error}"), "check its owner and that the disk is not full"),
+            Err(error) => Check::bad(
+                "state",
+                format!("cannot write in `{shown}`: {error}"),
+                "check its owner and that the disk is not full",
+            ),
         },
-        Err(error) => Check::bad("state", format!("cannot look at `{shown}`: {error}"), "check its permissions"),
+        Err(error) => {
+            Check::bad("state", format!("cannot look at `{shown}`: {error}"), "check its permissions")
+        }
     }
 }
 
@@ -123,9 +139,11 @@ fn tempfile_in(directory: &std::path::Path) -> std::io::Result<()> {
 fn port(name: &str, address: SocketAddr) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::good(name, format!("{address} is free")),
-        Err(error) => {
-            Check::bad(name, format!("cannot listen on {address}: {error}"), "stop what uses the port, or set another address")
-        }
+        Err(error) => Check::bad(
+            name,
+            format!("cannot listen on {address}: {error}"),
+            "stop what uses the port, or set another address",
+        ),
     }
 }
 
@@ -133,7 +151,11 @@ fn policies(config: &Config) -> Vec<Check> {
     let directory = &config.policies.directory;
     match salve_policy::check(directory) {
         Ok(report) if report.policies.is_empty() => {
-            vec![Check::warning("policies", format!("no *.rhai in `{}`", directory.display()), "without a policy nothing is ever done; start from policies/default.rhai")]
+            vec![Check::warning(
+                "policies",
+                format!("no *.rhai in `{}`", directory.display()),
+                "without a policy nothing is ever done; start from policies/default.rhai",
+            )]
         }
         Ok(report) => vec![Check::good("policies", report.policies.join(", "))],
         Err(errors) => vec![Check::bad("policies", errors.to_string(), "salve policy check DIRECTORY")],
@@ -143,22 +165,33 @@ fn policies(config: &Config) -> Vec<Check> {
 fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
     let directory = &config.plugins.directory;
     let files = match std::fs::read_dir(directory) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|e| e == "wasm")),
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "wasm")),
         Err(error) => {
             let hint = "set `plugins.directory` to the folder of *.wasm components";
-            return (vec![Check::bad("plugins", format!("cannot read `{}`: {error}", directory.display()), hint)], Vec::new());
+            return (
+                vec![Check::bad("plugins", format!("cannot read `{}`: {error}", directory.display()), hint)],
+                Vec::new(),
+            );
         }
     };
     let host = match PluginHost::new(daemon::host_config(config)) {
         Ok(host) => host,
-        Err(error) => return (vec![Check::bad("plugins", format!("{error}"), "check the state folder")], Vec::new()),
+        Err(error) => {
+            return (vec![Check::bad("plugins", format!("{error}"), "check the state folder")], Vec::new());
+        }
     };
     let mut checks = Vec::new();
     let mut loaded = Vec::new();
     for path in files {
         match host.load(&path) {
             Ok(plugin) => loaded.push(plugin),
-            Err(error) => checks.push(Check::bad("plugins", format!("`{}`: {error}", path.display()), "salve plugin inspect FILE")),
+            Err(error) => checks.push(Check::bad(
+                "plugins",
+                format!("`{}`: {error}", path.display()),
+                "salve plugin inspect FILE",
+            )),
         }
     }
     for (role, hint) in [
@@ -166,17 +199,29 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
         (Role::Agent, "no cause will be named"),
         (Role::Action, "nothing can be done"),
     ] {
-        let names: Vec<_> = loaded.iter().filter(|plugin| plugin.role() == role).map(|plugin| plugin.name().to_owned()).collect();
+        let names: Vec<_> = loaded
+            .iter()
+            .filter(|plugin| plugin.role() == role)
+            .map(|plugin| plugin.name().to_owned())
+            .collect();
         let name = format!("{role:?}s").to_lowercase();
         if names.is_empty() {
-            checks.push(Check::warning(&name, "none", format!("{hint}; put components into `{}`", directory.display())));
+            checks.push(Check::warning(
+                &name,
+                "none",
+                format!("{hint}; put components into `{}`", directory.display()),
+            ));
         } else {
             checks.push(Check::good(&name, names.join(", ")));
         }
     }
     for detector in config.detectors() {
         if !loaded.iter().any(|plugin| plugin.name() == detector.plugin) {
-            checks.push(Check::bad("detectors", format!("[[detector]] `{}` wants the plugin `{}`", detector.name, detector.plugin), "put it into the plugin folder"));
+            checks.push(Check::bad(
+                "detectors",
+                format!("[[detector]] `{}` wants the plugin `{}`", detector.name, detector.plugin),
+                "put it into the plugin folder",
+            ));
         }
     }
     (checks, loaded)
@@ -190,13 +235,21 @@ fn targets(config: &Config) -> Vec<Check> {
     for target in &config.targets {
         let id = &target.id;
         if target.select.is_empty() {
-            checks.push(Check::warning("targets", format!("`{id}` selects nothing"), "give it select = { \"service.name\" = \"…\" }"));
+            checks.push(Check::warning(
+                "targets",
+                format!("`{id}` selects nothing"),
+                "give it select = { \"service.name\" = \"…\" }",
+            ));
         }
         if let Some(file) = target.config.as_ref().map(|config| &config.file) {
             if file.is_file() {
                 checks.push(Check::good("targets", format!("`{id}` has the file {}", file.display())));
             } else {
-                checks.push(Check::bad("targets", format!("`{id}`: there is no file {}", file.display()), "correct target.config.file"));
+                checks.push(Check::bad(
+                    "targets",
+                    format!("`{id}`: there is no file {}", file.display()),
+                    "correct target.config.file",
+                ));
             }
         }
     }
@@ -205,7 +258,11 @@ fn targets(config: &Config) -> Vec<Check> {
         if std::path::Path::new(program).is_file() {
             checks.push(Check::good("processes", format!("`{}` runs {program}", process.name)));
         } else {
-            checks.push(Check::bad("processes", format!("`{}`: there is no program `{program}`", process.name), "the first word of `command` is an absolute path"));
+            checks.push(Check::bad(
+                "processes",
+                format!("`{}`: there is no program `{program}`", process.name),
+                "the first word of `command` is an absolute path",
+            ));
         }
     }
     checks
@@ -216,16 +273,28 @@ fn grants(config: &Config, plugins: &[Arc<salve_plugins::Plugin>]) -> Vec<Check>
     for plugin in plugins.iter().filter(|plugin| plugin.role() == Role::Action) {
         let name = PluginName(plugin.name().to_owned());
         if !config.grants.iter().any(|grant| grant.plugin == name) {
-            checks.push(Check::warning("grants", format!("`{name}` is loaded and may do nothing"), "add a [[grant]] if a policy is to use it"));
+            checks.push(Check::warning(
+                "grants",
+                format!("`{name}` is loaded and may do nothing"),
+                "add a [[grant]] if a policy is to use it",
+            ));
         }
     }
     for grant in &config.grants {
         if !plugins.iter().any(|plugin| plugin.name() == grant.plugin.0) {
-            checks.push(Check::warning("grants", format!("there is no plugin `{}` for this grant", grant.plugin), "remove the grant, or add the plugin"));
+            checks.push(Check::warning(
+                "grants",
+                format!("there is no plugin `{}` for this grant", grant.plugin),
+                "remove the grant, or add the plugin",
+            ));
         }
     }
     if config.mode == Mode::Act && config.grants.is_empty() {
-        checks.push(Check::warning("grants", "mode is `act` and nothing is granted", "every action will be refused"));
+        checks.push(Check::warning(
+            "grants",
+            "mode is `act` and nothing is granted",
+            "every action will be refused",
+        ));
     }
     checks
 }
@@ -236,8 +305,14 @@ fn ledger(config: &Config) -> Check {
         return Check::good("ledger", "new");
     }
     match salve_ledger::verify(&path) {
-        Ok(report) if report.first_bad.is_none() => Check::good("ledger", format!("{} entries, chain intact", report.entries)),
-        Ok(report) => Check::bad("ledger", super::ledger::describe(&report), "keep the file as evidence and find out who changed it"),
+        Ok(report) if report.first_bad.is_none() => {
+            Check::good("ledger", format!("{} entries, chain intact", report.entries))
+        }
+        Ok(report) => Check::bad(
+            "ledger",
+            super::ledger::describe(&report),
+            "keep the file as evidence and find out who changed it",
+        ),
         Err(error) => Check::bad("ledger", format!("{error}"), "check the file's owner and the disk"),
     }
 }

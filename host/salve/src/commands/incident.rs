@@ -44,14 +44,22 @@ pub fn run(command: Command) -> Result<ExitCode> {
             let Response::Incidents(incidents) = arguments.config.ask(&Request::Incidents)? else {
                 bail!("the daemon answered something else")
             };
-            if arguments.json { output::say_json(&incidents)? } else { output::say(&list(&incidents)) }
+            if arguments.json {
+                output::say_json(&incidents)?
+            } else {
+                output::say(&list(&incidents))
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Show { id, arguments } => {
             let Response::Incident(incident) = arguments.config.ask(&Request::Incident { id })? else {
                 bail!("the daemon answered something else")
             };
-            if arguments.json { output::say_json(&incident)? } else { output::say(&describe(&incident)) }
+            if arguments.json {
+                output::say_json(&incident)?
+            } else {
+                output::say(&describe(&incident))
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Approve(answer) => send(answer, true),
@@ -70,7 +78,9 @@ fn list(incidents: &[IncidentSummary]) -> String {
     }
     let mut rows = vec![["id", "started", "state", "symptoms", "tried", "cause"].map(String::from).to_vec()];
     rows.extend(incidents.iter().map(|incident| {
-        let state = incident.outcome.map_or_else(|| incident.phase.clone(), |outcome| outcome_name(outcome).to_owned());
+        let state = incident
+            .outcome
+            .map_or_else(|| incident.phase.clone(), |outcome| outcome_name(outcome).to_owned());
         let cause = incident.cause.as_ref().map_or_else(
             || incident.services.join(", "),
             |(suspect, mechanism)| format!("{suspect}: {mechanism}"),
@@ -89,7 +99,9 @@ fn list(incidents: &[IncidentSummary]) -> String {
 
 fn describe(incident: &IncidentDetail) -> String {
     let view = &incident.view;
-    let state = incident.outcome.map_or_else(|| incident.phase.name().to_owned(), |outcome| outcome_name(outcome).to_owned());
+    let state = incident
+        .outcome
+        .map_or_else(|| incident.phase.name().to_owned(), |outcome| outcome_name(outcome).to_owned());
     let mut lines = vec![format!("{} · {} · began {}", view.id, state, output::moment(view.started.0))];
     lines.push("\nWhat is wrong".into());
     for symptom in &view.symptoms {
@@ -117,7 +129,10 @@ fn describe(incident: &IncidentDetail) -> String {
         }
     }
     if let Some(decision) = &incident.decision {
-        lines.push(format!("\nWhat policies say ({})", decision.policy_digest.get(..12).unwrap_or("no digest")));
+        lines.push(format!(
+            "\nWhat policies say ({})",
+            decision.policy_digest.get(..12).unwrap_or("no digest")
+        ));
         for proposal in &decision.proposals {
             lines.push(format!(
                 "  {}: {} on {}: {}",
@@ -128,12 +143,21 @@ fn describe(incident: &IncidentDetail) -> String {
             ));
         }
         for rejected in &decision.rejected {
-            lines.push(format!("  lost: {} on {}: {}", rejected.proposal.action, rejected.proposal.target, escape(&rejected.why, 200)));
+            lines.push(format!(
+                "  lost: {} on {}: {}",
+                rejected.proposal.action,
+                rejected.proposal.target,
+                escape(&rejected.why, 200)
+            ));
         }
     }
     lines.push("\nWhat happened".into());
     for entry in &incident.timeline.entries {
-        lines.push(format!("  {:>8}  {}", format!("+{:.1} s", entry.at.since_ms(view.started) as f64 / 1_000.0), entry.text));
+        lines.push(format!(
+            "  {:>8}  {}",
+            format!("+{:.1} s", entry.at.since_ms(view.started) as f64 / 1_000.0),
+            entry.text
+        ));
     }
     lines.join("\n")
 }

@@ -68,12 +68,14 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Show { place, incident, from, limit, json } => {
             let reader = salve_ledger::LedgerReader::open(&place.path()?)?;
-            let filter = salve_ledger::Filter { from_seq: from, incident, limit: Some(limit), ..Default::default() };
+            let filter =
+                salve_ledger::Filter { from_seq: from, incident, limit: Some(limit), ..Default::default() };
             for entry in reader.entries(filter)? {
                 if json {
                     output::say(&serde_json::to_string(&entry)?);
                 } else {
-                    let payload = entry.payload.as_ref().map_or_else(|| "(erased)".into(), ToString::to_string);
+                    let payload =
+                        entry.payload.as_ref().map_or_else(|| "(erased)".into(), ToString::to_string);
                     output::say(&format!(
                         "{:>6}  {}  {:<8}  {:<12}  {}",
                         entry.seq,
@@ -91,7 +93,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
 
 /// A report in words.
 pub fn describe(report: &salve_ledger::VerifyReport) -> String {
-    let entries = format!("{} entries, {} of them erased, head {}", report.entries, report.erased, report.head_hash);
+    let entries =
+        format!("{} entries, {} of them erased, head {}", report.entries, report.erased, report.head_hash);
     match &report.first_bad {
         None => format!("intact: {entries}"),
         Some(bad) => format!("NOT AS WRITTEN: entry {} ({:?}); before it {entries}", bad.seq, bad.problem),

@@ -15,7 +15,14 @@ use std::{path::PathBuf, process::ExitCode};
 
 /// Self-healing for anything that speaks OpenTelemetry.
 #[derive(Debug, Parser)]
-#[command(name = "salve", version, about, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "salve",
+    version,
+    about,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -121,7 +128,9 @@ pub fn print_error(error: &anyhow::Error) {
     let mut lines: Vec<String> = Vec::new();
     for (depth, cause) in error.chain().enumerate() {
         let text = cause.to_string();
-        let (message, hint) = text.split_once("\n\nhint: ").map_or((text.as_str(), None), |(message, hint)| (message, Some(hint)));
+        let (message, hint) = text
+            .split_once("\n\nhint: ")
+            .map_or((text.as_str(), None), |(message, hint)| (message, Some(hint)));
         hints.extend(hint.map(String::from));
         let line = if depth == 0 { format!("error: {message}") } else { format!("  caused by: {message}") };
         // Some libraries repeat their cause in their own message.

@@ -33,7 +33,8 @@ pub enum Command {
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Pack { module, manifest, out } => {
-            let bytes = std::fs::read(&module).with_context(|| format!("cannot read the core module `{}`", module.display()))?;
+            let bytes = std::fs::read(&module)
+                .with_context(|| format!("cannot read the core module `{}`", module.display()))?;
             let text = std::fs::read_to_string(&manifest)
                 .with_context(|| format!("cannot read the manifest `{}`", manifest.display()))?;
             let component = salve_plugins::pack::pack(&bytes, &text)
@@ -47,7 +48,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Inspect { component } => {
-            let bytes = std::fs::read(&component).with_context(|| format!("cannot read `{}`", component.display()))?;
+            let bytes = std::fs::read(&component)
+                .with_context(|| format!("cannot read `{}`", component.display()))?;
             let inspection = salve_plugins::pack::inspect(&bytes)?;
             output::say_json(&inspection)?;
             Ok(if inspection.objection.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -60,10 +62,18 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 output::say_json(&plugins)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut rows = vec![["name", "version", "role", "state", "targets", "summary"].map(String::from).to_vec()];
+            let mut rows =
+                vec![["name", "version", "role", "state", "targets", "summary"].map(String::from).to_vec()];
             rows.extend(plugins.into_iter().map(|plugin| {
                 let targets = plugin.targets.join(",");
-                vec![plugin.name, plugin.version, plugin.role, plugin.state, targets, escape(&plugin.summary, 80)]
+                vec![
+                    plugin.name,
+                    plugin.version,
+                    plugin.role,
+                    plugin.state,
+                    targets,
+                    escape(&plugin.summary, 80),
+                ]
             }));
             output::say(&output::table(&rows));
             Ok(ExitCode::SUCCESS)

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 /// Prints how the daemon is. Exit code 1 if it is not ready.
 pub fn status(arguments: &JsonAndConfig) -> Result<ExitCode> {
-    let Response::Status(status) = arguments.config.ask(&Request::Status)? else { bail!("the daemon answered something else") };
+    let Response::Status(status) = arguments.config.ask(&Request::Status)? else {
+        bail!("the daemon answered something else")
+    };
     if arguments.json {
         output::say_json(&status)?;
     } else {
@@ -29,7 +31,12 @@ fn describe(status: &Status) -> String {
         .to_lowercase(),
         format!("otlp       grpc {} · http {}", status.otlp_grpc_address, status.otlp_http_address),
         format!("health     http://{}/readyz", status.health_address),
-        format!("series     {} of {} services: {}", status.series, status.services.len(), escape(&status.services.join(", "), 200)),
+        format!(
+            "series     {} of {} services: {}",
+            status.series,
+            status.services.len(),
+            escape(&status.services.join(", "), 200)
+        ),
         format!("incidents  {} open", status.incidents_open),
         format!("ledger     {} entries", status.ledger_entries),
         format!("policies   {}", status.policy_digest.get(..12).unwrap_or("none")),
@@ -39,8 +46,14 @@ fn describe(status: &Status) -> String {
         lines.push(format!("process    {} {}{pid}", process.name, process.state));
     }
     for (name, detector) in &status.detectors {
-        let problem = detector.problem.as_ref().map_or_else(String::new, |problem| format!(" · {}", escape(problem, 200)));
-        lines.push(format!("detector   {name}: {} series, {} observations{problem}", detector.series, detector.observations));
+        let problem = detector
+            .problem
+            .as_ref()
+            .map_or_else(String::new, |problem| format!(" · {}", escape(problem, 200)));
+        lines.push(format!(
+            "detector   {name}: {} series, {} observations{problem}",
+            detector.series, detector.observations
+        ));
     }
     lines.extend(status.problems.iter().map(|problem| format!("problem    {}", escape(problem, 500))));
     lines.join("\n")

@@ -61,7 +61,14 @@ fn unique<'a>(table: &str, names: impl Iterator<Item = &'a str>, problems: &mut 
     }
 }
 
-fn known(table: &str, owner: &str, kind: &str, name: &str, names: &BTreeSet<&str>, problems: &mut Vec<String>) {
+fn known(
+    table: &str,
+    owner: &str,
+    kind: &str,
+    name: &str,
+    names: &BTreeSet<&str>,
+    problems: &mut Vec<String>,
+) {
     if names.contains(name) {
         return;
     }

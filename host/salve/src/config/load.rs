@@ -66,8 +66,10 @@ pub fn load(
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     // Parsed once as it stands, since only this gives line and column.
     let mut config: Config = toml::from_str(&text).map_err(|error| parse_error(path, &error))?;
-    let overrides: Vec<_> =
-        environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX) && !IGNORED.contains(&name.as_str())).collect();
+    let overrides: Vec<_> = environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(PREFIX) && !IGNORED.contains(&name.as_str()))
+        .collect();
     if !overrides.is_empty() {
         let mut table: toml::Table = toml::from_str(&text).map_err(|error| parse_error(path, &error))?;
         for (variable, value) in overrides {
@@ -83,7 +85,11 @@ pub fn load(
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     resolve_paths(&mut config, &folder);
     let problems = super::check::problems(&config);
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), problems }) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::Invalid { path: path.to_owned(), problems })
+    }
 }
 
 /// From a configuration that cannot be used: only where the state lies.
@@ -175,9 +181,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("salve.toml");
         std::fs::write(&path, text).unwrap();
-        load(&path, environment.iter().map(|(name, value)| ((*name).into(), (*value).into()))).map_err(|error| {
-            error.to_string().replace(folder.path().to_str().unwrap(), "")
-        })
+        load(&path, environment.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+            .map_err(|error| error.to_string().replace(folder.path().to_str().unwrap(), ""))
     }
 
     /// Guarantees: an empty file is the safe default: it only observes, on loopback.
@@ -192,18 +197,29 @@ mod tests {
     #[test]
     fn unknown_key_names_the_nearest() {
         let refused = load_text("[guards]\ncooldwon_ms = 5\n", &[]).unwrap_err();
-        assert!(refused.contains("line 2, column 1") && refused.contains("unknown field `cooldwon_ms`"), "{refused}");
+        assert!(
+            refused.contains("line 2, column 1") && refused.contains("unknown field `cooldwon_ms`"),
+            "{refused}"
+        );
         assert!(refused.ends_with("hint: did you mean `cooldown_ms` instead of `cooldwon_ms`?"), "{refused}");
     }
 
     /// Guarantees: the environment overrides the file, with the right types.
     #[test]
     fn environment_overrides() {
-        let environment = [("SALVE_MODE", "act"), ("SALVE_GUARDS__COOLDOWN_MS", "7"), ("HOME", "/x"), ("SALVE_CONFIG", "y")];
+        let environment = [
+            ("SALVE_MODE", "act"),
+            ("SALVE_GUARDS__COOLDOWN_MS", "7"),
+            ("HOME", "/x"),
+            ("SALVE_CONFIG", "y"),
+        ];
         let config = load_text("mode = 'observe'", &environment).unwrap();
         assert_eq!((config.mode, config.guards.cooldown_ms), (salve_model::mode::Mode::Act, 7));
         let refused = load_text("", &[("SALVE_GUARDS__COOLDWN_MS", "7")]).unwrap_err();
-        assert!(refused.starts_with("the environment variable `SALVE_GUARDS__COOLDWN_MS` does not fit"), "{refused}");
+        assert!(
+            refused.starts_with("the environment variable `SALVE_GUARDS__COOLDWN_MS` does not fit"),
+            "{refused}"
+        );
         assert!(refused.ends_with("hint: did you mean `cooldown_ms` instead of `cooldwn_ms`?"), "{refused}");
     }
 

@@ -2,8 +2,8 @@
 
 use salve_ingest::{Assertions, Signal};
 use salve_otlp::{
-    ExponentialHistogramPoint, HistogramPoint, LogRecord, LogsVisitor, Metric, MetricsVisitor, NumberPoint, Resource,
-    Scope, Span, SummaryPoint, TracesVisitor, Value,
+    ExponentialHistogramPoint, HistogramPoint, LogRecord, LogsVisitor, Metric, MetricsVisitor, NumberPoint,
+    Resource, Scope, Span, SummaryPoint, TracesVisitor, Value,
 };
 use std::collections::BTreeSet;
 

@@ -54,7 +54,12 @@ impl Catalogue {
                 return false;
             }
         };
-        let known = self.read().files.iter().map(|(path, (mark, _))| (path.clone(), mark.clone())).collect::<BTreeMap<_, _>>();
+        let known = self
+            .read()
+            .files
+            .iter()
+            .map(|(path, (mark, _))| (path.clone(), mark.clone()))
+            .collect::<BTreeMap<_, _>>();
         let mut changed = false;
         for (path, mark) in &found {
             if known.get(path) == Some(mark) {
@@ -88,7 +93,10 @@ impl Catalogue {
     fn insert(&self, path: &Path, plugin: Arc<Plugin>) -> Result<String, String> {
         let name = plugin.name().to_owned();
         let mut state = self.write();
-        let taken = state.files.iter().find(|(other, (_, result))| other.as_path() != path && result.as_ref() == Ok(&name));
+        let taken = state
+            .files
+            .iter()
+            .find(|(other, (_, result))| other.as_path() != path && result.as_ref() == Ok(&name));
         if let Some((other, _)) = taken {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
@@ -121,12 +129,18 @@ impl Catalogue {
     /// Names of all actions.
     pub fn action_names(&self) -> Vec<String> {
         let state = self.read();
-        state.plugins.values().filter(|plugin| plugin.role() == Role::Action).map(|plugin| plugin.name().to_owned()).collect()
+        state
+            .plugins
+            .values()
+            .filter(|plugin| plugin.role() == Role::Action)
+            .map(|plugin| plugin.name().to_owned())
+            .collect()
     }
 
     /// What policies may choose from: actions with at least one grant.
     pub fn actions(&self, brokers: &Brokers) -> Vec<CatalogueEntry> {
-        let actions: Vec<_> = self.read().plugins.values().filter(|plugin| plugin.role() == Role::Action).cloned().collect();
+        let actions: Vec<_> =
+            self.read().plugins.values().filter(|plugin| plugin.role() == Role::Action).cloned().collect();
         actions
             .into_iter()
             .map(|plugin| CatalogueEntry {
@@ -146,7 +160,11 @@ impl Catalogue {
     /// Files that could not be loaded, and why.
     pub fn problems(&self) -> Vec<(PathBuf, String)> {
         let state = self.read();
-        state.files.iter().filter_map(|(path, (_, result))| Some((path.clone(), result.as_ref().err()?.clone()))).collect()
+        state
+            .files
+            .iter()
+            .filter_map(|(path, (_, result))| Some((path.clone(), result.as_ref().err()?.clone())))
+            .collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -170,7 +188,11 @@ fn list(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
         // A file that vanishes between the two calls is simply not there.
         let Ok(metadata) = std::fs::metadata(&path) else { continue };
         if metadata.is_file() {
-            let mark = FileMark { modified: metadata.modified().ok(), length: metadata.len(), inode: metadata.ino() };
+            let mark = FileMark {
+                modified: metadata.modified().ok(),
+                length: metadata.len(),
+                inode: metadata.ino(),
+            };
             found.insert(path, mark);
         }
     }

@@ -23,10 +23,13 @@ pub fn bind(path: &Path) -> Result<UnixListener> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot replace the control socket `{}`", path.display())),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot replace the control socket `{}`", path.display()));
+        }
     }
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot make the control socket `{}`", path.display()))?;
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("cannot make the control socket `{}`", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }

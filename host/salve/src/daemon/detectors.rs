@@ -167,7 +167,8 @@ impl DetectorThread {
             .iter()
             .filter(|((id, _), shard)| {
                 new.get(id).is_none_or(|binding| {
-                    binding.plugin.digest() != shard.binding.plugin.digest() || binding.parameters != shard.binding.parameters
+                    binding.plugin.digest() != shard.binding.plugin.digest()
+                        || binding.parameters != shard.binding.parameters
                 })
             })
             .map(|(key, _)| *key)
@@ -189,8 +190,11 @@ impl DetectorThread {
     }
 
     async fn open(&mut self, binding: Binding, state: Option<State>) -> Option<Shard> {
-        let options =
-            DetectorOptions { name: binding.name.clone(), parameters_json: binding.parameters.clone(), state };
+        let options = DetectorOptions {
+            name: binding.name.clone(),
+            parameters_json: binding.parameters.clone(),
+            state,
+        };
         match self.host.detector(&binding.plugin, options).await {
             Ok(instance) => {
                 if let Some(why) = instance.restore_failure() {
@@ -270,8 +274,12 @@ impl DetectorThread {
     async fn save_all(&mut self) {
         for ((_, number), shard) in &mut self.shards {
             match shard.instance.snapshot().await {
-                Ok(state) => self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state),
-                Err(error) => tracing::warn!(detector = %shard.binding.name, %error, "Detector gave no snapshot."),
+                Ok(state) => {
+                    self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state)
+                }
+                Err(error) => {
+                    tracing::warn!(detector = %shard.binding.name, %error, "Detector gave no snapshot.")
+                }
             }
         }
     }

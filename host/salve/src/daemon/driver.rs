@@ -28,7 +28,10 @@ impl Questions {
     }
 
     /// Asks and waits; none if the daemon stops.
-    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Core) -> T + Send + 'static) -> Option<T> {
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |core| drop(reply.send(question(core))));
         self.0.send(question).await.ok()?;
@@ -58,8 +61,9 @@ impl Driver {
         use anyhow::Context;
         let mut core = Core::new();
         for transition in transitions {
-            let transition = serde_json::from_value(transition?)
-                .context("cannot understand a recorded transition; was the ledger written by a newer Salve?")?;
+            let transition = serde_json::from_value(transition?).context(
+                "cannot understand a recorded transition; was the ledger written by a newer Salve?",
+            )?;
             core.apply(&transition);
         }
         Ok(Self { core, ledger, clock, effects })
@@ -69,7 +73,11 @@ impl Driver {
     ///
     /// # Errors
     /// If the ledger cannot be written.
-    pub async fn run(mut self, mut events: mpsc::Receiver<Event>, mut questions: mpsc::Receiver<Question>) -> Result<(), LedgerError> {
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut questions: mpsc::Receiver<Question>,
+    ) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let step = self.core.recover(now);
         self.carry_out(json!("recover"), now, step).await?;

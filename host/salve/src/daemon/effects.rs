@@ -144,7 +144,8 @@ impl Effects {
             match self.host.consult(&plugin, question, telemetry).await {
                 Ok(mut findings) => {
                     for hypothesis in &mut findings.hypotheses {
-                        hypothesis.targets = services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
+                        hypothesis.targets =
+                            services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
                     }
                     if let Some(first) = findings.hypotheses.first() {
                         self.mark_open(incident, std::slice::from_ref(&first.suspect));
@@ -170,9 +171,11 @@ impl Effects {
     async fn decide(&self, mut input: DecisionInput) -> Result<salve_model::incident::Decision, String> {
         input.catalogue = self.catalogue.actions(&self.brokers);
         let policies = self.policies.clone();
-        tokio::task::spawn_blocking(move || policies.current().decide(&input).map_err(|error| error.to_string()))
-            .await
-            .unwrap_or_else(|error| Err(format!("the policy engine stopped: {error}")))
+        tokio::task::spawn_blocking(move || {
+            policies.current().decide(&input).map_err(|error| error.to_string())
+        })
+        .await
+        .unwrap_or_else(|error| Err(format!("the policy engine stopped: {error}")))
     }
 
     async fn plan(
@@ -188,7 +191,8 @@ impl Effects {
             format!("there is no action `{action}`; loaded are {}", self.catalogue.action_names().join(", "))
         })?;
         let name = PluginName(plugin.name().to_owned());
-        let targets: Vec<Target> = self.brokers.targets().into_iter().filter(|known| known.id == *target).collect();
+        let targets: Vec<Target> =
+            self.brokers.targets().into_iter().filter(|known| known.id == *target).collect();
         if targets.is_empty() {
             return Err(format!("there is no target `{target}`"));
         }
@@ -209,9 +213,18 @@ impl Effects {
             now: unix_ns(now),
         };
         let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
-        let raw = self.host.plan(&plugin, request, session, telemetry).await.map_err(|error| error.to_string())?;
-        let steps = self.brokers.complete_plan(&name, raw.steps.into_iter().map(raw_step).collect()).await.map_err(|error| error.to_string())?;
-        let service = targets.first().and_then(|target| target.attributes.get("service.name")).cloned().unwrap_or_default();
+        let raw =
+            self.host.plan(&plugin, request, session, telemetry).await.map_err(|error| error.to_string())?;
+        let steps = self
+            .brokers
+            .complete_plan(&name, raw.steps.into_iter().map(raw_step).collect())
+            .await
+            .map_err(|error| error.to_string())?;
+        let service = targets
+            .first()
+            .and_then(|target| target.attributes.get("service.name"))
+            .cloned()
+            .unwrap_or_default();
         let expectations = raw
             .expectations
             .into_iter()
@@ -234,22 +247,54 @@ impl Effects {
         })
     }
 
-    fn spec(&self, incident: &IncidentId, plan: &Plan, phase: Phase, receipts: Vec<Receipt>, dry_run: bool) -> SessionSpec {
-        SessionSpec { plugin: plan.action.clone(), incident: incident.clone(), phase, plan: Some(plan.clone()), receipts, dry_run, host_calls_max: HOST_CALLS_MAX }
+    fn spec(
+        &self,
+        incident: &IncidentId,
+        plan: &Plan,
+        phase: Phase,
+        receipts: Vec<Receipt>,
+        dry_run: bool,
+    ) -> SessionSpec {
+        SessionSpec {
+            plugin: plan.action.clone(),
+            incident: incident.clone(),
+            phase,
+            plan: Some(plan.clone()),
+            receipts,
+            dry_run,
+            host_calls_max: HOST_CALLS_MAX,
+        }
     }
 
-    async fn run(&self, incident: &IncidentId, plan: &Plan, spec: SessionSpec, started: Now, now: Now) -> RunResult {
+    async fn run(
+        &self,
+        incident: &IncidentId,
+        plan: &Plan,
+        spec: SessionSpec,
+        started: Now,
+        now: Now,
+    ) -> RunResult {
         let refused = |note: String| RunResult { done: false, note, receipts: Vec::new(), uncertain: false };
         let Some(plugin) = self.catalogue.action(&plan.action.0) else {
             return refused(format!("the action `{}` is not loaded any more", plan.action));
         };
         if plugin.digest() != plan.action_digest {
-            return refused(format!("the action `{}` was replaced by another version after it had planned", plan.action));
+            return refused(format!(
+                "the action `{}` was replaced by another version after it had planned",
+                plan.action
+            ));
         }
         let undo = matches!(spec.phase, Phase::Undo);
         let receipts = spec.receipts.clone();
-        let targets = self.brokers.targets().into_iter().filter(|target| plan.targets.contains(&target.id)).collect();
-        let request = ActionRequest { incident: incident.clone(), targets, parameters: plan.parameters.clone(), started: unix_ns(started), now: unix_ns(now) };
+        let targets =
+            self.brokers.targets().into_iter().filter(|target| plan.targets.contains(&target.id)).collect();
+        let request = ActionRequest {
+            incident: incident.clone(),
+            targets,
+            parameters: plan.parameters.clone(),
+            started: unix_ns(started),
+            now: unix_ns(now),
+        };
         let session = self.brokers.session(spec);
         let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
         let outcome = if undo {
@@ -280,7 +325,8 @@ impl Effects {
 
     /// Asks what is true of writes without a result, and adds those whose result was recorded.
     async fn reconcile_writes(&self, plan: &Plan, undo: bool, writes: Vec<RecordedWrite>) -> RunResult {
-        let (settled, open): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(_, _, outcome)| outcome.is_some());
+        let (settled, open): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|(_, _, outcome)| outcome.is_some());
         let open = open.into_iter().map(|(id, intent, _)| (intent, id)).collect();
         let mut result = self.brokers.reconcile(plan, undo, open).await;
         let outcomes: Vec<_> = settled.into_iter().filter_map(|(_, _, outcome)| outcome).collect();
@@ -340,7 +386,9 @@ fn raw_step(step: salve_plugins::RawStep) -> salve_capabilities::RawStep {
 pub fn services_targets(targets: &[Target], services: &[String]) -> Vec<TargetId> {
     targets
         .iter()
-        .filter(|target| target.attributes.get("service.name").is_some_and(|service| services.contains(service)))
+        .filter(|target| {
+            target.attributes.get("service.name").is_some_and(|service| services.contains(service))
+        })
         .map(|target| target.id.clone())
         .collect()
 }

@@ -25,7 +25,13 @@ pub async fn serve(
         "/readyz",
         get(move || {
             let ready = ready.load(Ordering::Relaxed);
-            async move { if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } }
+            async move {
+                if ready {
+                    (StatusCode::OK, "ready\n")
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+                }
+            }
         }),
     );
     tokio::spawn(async move {

@@ -3,11 +3,7 @@
 use super::clock::Clock;
 use salve_capabilities::{Intent, Journal, JournalError, Refusal, WriteOutcome};
 use salve_ledger::{Entry, EntryKind, Filter, LedgerError, LedgerHandle, LedgerReader, NewEntry};
-use salve_model::{
-    call::BoxFuture,
-    incident::IncidentId,
-    plan::Plan,
-};
+use salve_model::{call::BoxFuture, incident::IncidentId, plan::Plan};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -33,16 +29,19 @@ impl LedgerJournal {
         answers: Option<u64>,
         payload: &impl Serialize,
     ) -> Result<u64, JournalError> {
-        let payload = serde_json::to_value(payload)
-            .map_err(|source| JournalError { reason: "the entry cannot be put into JSON".into(), source: Some(source.into()) })?;
+        let payload = serde_json::to_value(payload).map_err(|source| JournalError {
+            reason: "the entry cannot be put into JSON".into(),
+            source: Some(source.into()),
+        })?;
         let mut entry = NewEntry::new(kind, self.clock.now().0, payload);
         entry.incident = incident;
         entry.answers = answers;
         entry.schema_version = SCHEMA_VERSION;
-        let sequence = self.ledger.append(vec![entry]).await.map_err(|source| JournalError {
-            reason: source.to_string(),
-            source: Some(source.into()),
-        })?;
+        let sequence = self
+            .ledger
+            .append(vec![entry])
+            .await
+            .map_err(|source| JournalError { reason: source.to_string(), source: Some(source.into()) })?;
         sequence
             .first()
             .copied()
@@ -79,15 +78,24 @@ pub type RecordedWrite = (u64, Intent, Option<WriteOutcome>);
 ///
 /// # Errors
 /// If the ledger cannot be read.
-pub fn writes_of(ledger: &LedgerHandle, incident: &IncidentId, plan: &Plan, undo: bool) -> Result<Vec<RecordedWrite>, LedgerError> {
+pub fn writes_of(
+    ledger: &LedgerHandle,
+    incident: &IncidentId,
+    plan: &Plan,
+    undo: bool,
+) -> Result<Vec<RecordedWrite>, LedgerError> {
     let reader = LedgerReader::open(ledger.path())?;
     let kinds = vec![EntryKind::Effect, EntryKind::WriteIntent];
-    let entries = reader.entries(Filter { incident: Some(incident.0.clone()), kinds, ..Filter::default() })?;
+    let entries =
+        reader.entries(Filter { incident: Some(incident.0.clone()), kinds, ..Filter::default() })?;
     let run_name = if undo { "undo" } else { "execute" };
     let run_start = entries
         .iter()
         .rev()
-        .find(|entry| entry.kind == EntryKind::Effect && entry.payload.as_ref().is_some_and(|effect| effect.get(run_name).is_some()))
+        .find(|entry| {
+            entry.kind == EntryKind::Effect
+                && entry.payload.as_ref().is_some_and(|effect| effect.get(run_name).is_some())
+        })
         .map_or(0, |entry| entry.seq);
     let outcomes: BTreeMap<u64, WriteOutcome> = reader
         .entries(Filter { from_seq: run_start, ..Filter::kinds(&[EntryKind::WriteResult]) })?

@@ -33,7 +33,7 @@ use driver::{Driver, Questions};
 use effects::Effects;
 use salve_capabilities::Brokers;
 use salve_core::Event;
-use salve_ledger::{EntryKind, Filter, Ledger, LedgerHandle, LedgerReader, NewEntry};
+use salve_ledger::{EntryKind, Ledger, LedgerHandle, LedgerReader, NewEntry};
 use salve_plugins::PluginHost;
 use salve_policy::PolicyStore;
 use serde_json::json;
@@ -107,7 +107,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let config = Arc::new(config);
 
     // The ledger first: nothing may happen before it can be written down, and its lease keeps a second daemon away.
-    let ledger = Ledger::open(&config.ledger_path()).context("cannot open the ledger")?;
+    let ledger = Ledger::open(config.ledger_path()).context("cannot open the ledger")?;
     let (ledger, ledger_thread) = LedgerHandle::start(ledger)?;
     let now = clock.now();
     ledger
@@ -134,8 +134,9 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     catalogue.scan(&config.plugins.directory).await;
 
     // Bound before the brokers are made, since these refuse Salve's own listeners; served once all is ready.
-    let ingest =
-        salve_ingest::bind(config.otlp.clone(), Arc::new(signals.clone())).await.context("cannot listen for OTLP")?;
+    let ingest = salve_ingest::bind(config.otlp.clone(), Arc::new(signals.clone()))
+        .await
+        .context("cannot listen for OTLP")?;
     let ready = Arc::new(AtomicBool::new(false));
     let health = health::serve(config.health.address, ready.clone(), stopping.subscribe())
         .await
@@ -144,8 +145,14 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let listeners = vec![ingest.grpc_address(), ingest.http_address(), health];
 
     let journal = Arc::new(journal::LedgerJournal::new(ledger.clone(), clock.clone()));
-    let brokers = Arc::new(Brokers::new(reload::brokers_config(&config, &config_path, &listeners), journal).context("cannot start the brokers")?);
-    let policies = Arc::new(PolicyStore::open(&config.policies.directory, config.policies.limits.clone()).context("cannot load the policies")?);
+    let brokers = Arc::new(
+        Brokers::new(reload::brokers_config(&config, &config_path, &listeners), journal)
+            .context("cannot start the brokers")?,
+    );
+    let policies = Arc::new(
+        PolicyStore::open(&config.policies.directory, config.policies.limits.clone())
+            .context("cannot load the policies")?,
+    );
 
     let escalation = Arc::new(RwLock::new(config.escalation.channel.clone()));
     let effects = Effects {
@@ -160,9 +167,9 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         escalation: escalation.clone(),
         concerned: Arc::default(),
     };
-    let transitions = LedgerReader::open(&config.ledger_path())?.entries(Filter::kinds(&[EntryKind::Transition]))?;
+    let recorded = LedgerReader::open(config.ledger_path())?;
     let driver = Driver::recover(
-        transitions.into_iter().map(|entry| Ok(entry.payload.unwrap_or_default())),
+        recorded.transitions().map(|entry| entry.map(|entry| entry.payload.unwrap_or_default())),
         ledger.clone(),
         clock.clone(),
         effects,
@@ -242,7 +249,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
 
     tracing::info!("Stopping.");
     daemon.ready.store(false, Ordering::Relaxed);
-    drop(daemon.stopping.send(true));
+    _ = daemon.stopping.send(true);
     let stop_children = daemon.config().stop_children;
     let stop = async {
         // Senders get their answers first, then actions under way end, then the state is written down.
@@ -252,7 +259,12 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         }
         drop(daemon.detector_commands.send(Command::Stop).await);
         drop(tokio::task::spawn_blocking(move || drop(detector_thread.join())).await);
-        drop(daemon.ledger.append(vec![NewEntry::new(EntryKind::Stopped, daemon.clock.now().0, json!({}))]).await);
+        drop(
+            daemon
+                .ledger
+                .append(vec![NewEntry::new(EntryKind::Stopped, daemon.clock.now().0, json!({}))])
+                .await,
+        );
     };
     if tokio::time::timeout(STOP_WITHIN, stop).await.is_err() {
         tracing::warn!("Some parts did not stop in time.");
@@ -296,7 +308,8 @@ impl Daemon {
     }
 
     async fn configure_core(&self, config: &Config) {
-        self.signals.select_by(config.targets.iter().flat_map(|target| target.select.keys().cloned()).collect());
+        self.signals
+            .select_by(config.targets.iter().flat_map(|target| target.select.keys().cloned()).collect());
         self.send(Event::Configured { settings: config.settings(), targets: self.brokers.targets() }).await;
         if let Some(pause) = self.brokers.paused() {
             self.send(Event::Paused { by: pause.by, reason: pause.reason }).await;
@@ -345,7 +358,12 @@ impl Daemon {
         loop {
             match changes.recv().await {
                 Ok(change) => {
-                    tracing::info!(service = change.service, what = change.what, author = change.author, "Configuration changed.");
+                    tracing::info!(
+                        service = change.service,
+                        what = change.what,
+                        author = change.author,
+                        "Configuration changed."
+                    );
                     self.signals.record_change(change);
                 }
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
@@ -367,11 +385,18 @@ impl Daemon {
             .await;
         let (incidents_open, paused) = self
             .questions
-            .ask(|core| (core.incidents().iter().filter(|incident| incident.closed.is_none()).count(), core.paused().is_some()))
+            .ask(|core| {
+                (
+                    core.incidents().iter().filter(|incident| incident.closed.is_none()).count(),
+                    core.paused().is_some(),
+                )
+            })
             .await
             .unwrap_or_default();
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        problems.extend(self.catalogue.problems().into_iter().map(|(path, why)| format!("{}: {why}", path.display())));
+        problems.extend(
+            self.catalogue.problems().into_iter().map(|(path, why)| format!("{}: {why}", path.display())),
+        );
         let now = self.clock.now();
         let processes = self.brokers.unit_states();
         Status {

@@ -27,7 +27,8 @@ pub async fn report(daemon: Arc<Daemon>) {
             let units = daemon.brokers.unit_states();
             let targets: BTreeMap<_, _> =
                 daemon.brokers.targets().into_iter().map(|target| (target.id, target.attributes)).collect();
-            let attributes = |unit: &UnitState| unit.targets.first().and_then(|target| targets.get(target)).cloned();
+            let attributes =
+                |unit: &UnitState| unit.targets.first().and_then(|target| targets.get(target)).cloned();
             let now = daemon.clock.now();
             let request = request(units.iter().map(|unit| (unit, attributes(unit).unwrap_or_default())), now);
             daemon.signals.run(move |signals| {

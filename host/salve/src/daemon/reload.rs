@@ -32,7 +32,9 @@ pub fn host_config(config: &Config) -> HostConfig {
     HostConfig {
         limits: config.plugins.limits,
         plugins: config.plugins.limits_of.clone(),
-        ..HostConfig::new(config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")))
+        ..HostConfig::new(
+            config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")),
+        )
     }
 }
 
@@ -75,7 +77,8 @@ impl Daemon {
             }
             Err(error) => Err(anyhow::Error::new(error)),
         };
-        let mut problems: Vec<String> = outcome.as_ref().err().map(|error| format!("{error:#}")).into_iter().collect();
+        let mut problems: Vec<String> =
+            outcome.as_ref().err().map(|error| format!("{error:#}")).into_iter().collect();
         if let Err(errors) = self.policies.reload() {
             problems.push(format!("policies: {errors}"));
         }
@@ -98,16 +101,25 @@ impl Daemon {
             ("health", old.health != config.health),
             ("state_directory", old.state_directory != config.state_directory),
             ("log", old.log != config.log),
-            ("plugins.limits", (&old.plugins.limits, &old.plugins.limits_of) != (&config.plugins.limits, &config.plugins.limits_of)),
+            (
+                "plugins.limits",
+                (&old.plugins.limits, &old.plugins.limits_of)
+                    != (&config.plugins.limits, &config.plugins.limits_of),
+            ),
         ] {
             if changed {
-                tracing::warn!(key, "This key needs a restart; the rest of the new configuration is in force.");
+                tracing::warn!(
+                    key,
+                    "This key needs a restart; the rest of the new configuration is in force."
+                );
             }
         }
         let mut kept = Config::clone(&config);
         kept.state_directory.clone_from(&old.state_directory);
         let kept = Arc::new(kept);
-        if let Err(error) = self.brokers.reconfigure(brokers_config(&kept, &self.config_path, &self.listeners)) {
+        if let Err(error) =
+            self.brokers.reconfigure(brokers_config(&kept, &self.config_path, &self.listeners))
+        {
             tracing::error!(%error, "The brokers refused the new configuration.");
             return;
         }
@@ -125,11 +137,14 @@ impl Daemon {
     /// Makes the bindings of the configuration real: binds new ones, drops old ones, tells the detector thread.
     pub async fn bind_detectors(&self, config: &Config) {
         let mut bindings = self.bindings.lock().await;
-        let wanted: BTreeMap<_, _> = config.detectors().into_iter().map(|detector| (detector.name.clone(), detector)).collect();
+        let wanted: BTreeMap<_, _> =
+            config.detectors().into_iter().map(|detector| (detector.name.clone(), detector)).collect();
         let stale: Vec<_> = bindings
             .bound
             .iter()
-            .filter(|(name, (bound, _))| wanted.get(*name).is_none_or(|detector| detector.select != bound.select))
+            .filter(|(name, (bound, _))| {
+                wanted.get(*name).is_none_or(|detector| detector.select != bound.select)
+            })
             .map(|(name, (_, id))| (name.clone(), *id))
             .collect();
         for (name, id) in stale {
@@ -138,7 +153,9 @@ impl Daemon {
         }
         let mut active = Vec::new();
         for (name, detector) in wanted {
-            let Some(plugin) = self.catalogue.plugin(&detector.plugin).filter(|plugin| plugin.role() == Role::Detector) else {
+            let Some(plugin) =
+                self.catalogue.plugin(&detector.plugin).filter(|plugin| plugin.role() == Role::Detector)
+            else {
                 self.detector_problem(&name, format!("there is no detector plugin `{}`", detector.plugin));
                 continue;
             };

@@ -47,7 +47,13 @@ pub struct Round {
 type Job = Box<dyn FnOnce(&mut Signals) + Send>;
 
 enum Message {
-    Request { signal: Signal, tenant: Tenant, bytes: bytes::Bytes, now: Now, reply: oneshot::Sender<Accepted> },
+    Request {
+        signal: Signal,
+        tenant: Tenant,
+        bytes: bytes::Bytes,
+        now: Now,
+        reply: oneshot::Sender<Accepted>,
+    },
     Tick(Now),
     Job(Job),
 }
@@ -75,10 +81,20 @@ impl SignalsHandle {
         let (requests, request_queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let (jobs, job_queue) = mpsc::unbounded_channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let handle = Self { requests, jobs, waiting_bytes: waiting_bytes.clone(), waiting_bytes_max, clock, selecting: Arc::default() };
+        let handle = Self {
+            requests,
+            jobs,
+            waiting_bytes: waiting_bytes.clone(),
+            waiting_bytes_max,
+            clock,
+            selecting: Arc::default(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new().name("signals".into()).spawn(move || {
-            runtime.block_on(Loop { signals: Signals::new(config), topology_version: 0, rounds, waiting_bytes }.run(request_queue, job_queue));
+            runtime.block_on(
+                Loop { signals: Signals::new(config), topology_version: 0, rounds, waiting_bytes }
+                    .run(request_queue, job_queue),
+            );
         })?;
         Ok(handle)
     }
@@ -96,7 +112,10 @@ impl SignalsHandle {
         Some(Accepted {
             accepted: 0,
             rejected: items,
-            reason: Some(format!("this credential may not assert {}", salve_model::text::escape(&claim, 200))),
+            reason: Some(format!(
+                "this credential may not assert {}",
+                salve_model::text::escape(&claim, 200)
+            )),
         })
     }
 
@@ -112,7 +131,10 @@ impl SignalsHandle {
     }
 
     /// Runs `job` on the thread and waits for its answer; the default if the daemon stops.
-    pub async fn ask<T: Default + Send + 'static>(&self, job: impl FnOnce(&mut Signals) -> T + Send + 'static) -> T {
+    pub async fn ask<T: Default + Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Signals) -> T + Send + 'static,
+    ) -> T {
         let (reply, answer) = oneshot::channel();
         self.run(move |signals| drop(reply.send(job(signals))));
         answer.await.unwrap_or_default()
@@ -133,7 +155,10 @@ impl SignalsHandle {
         self.run(move |signals| signals.record_change(change));
     }
 
-    fn ask_blocking<T: Default + Send + 'static>(&self, job: impl FnOnce(&mut Signals) -> T + Send + 'static) -> T {
+    fn ask_blocking<T: Default + Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Signals) -> T + Send + 'static,
+    ) -> T {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         self.run(move |signals| drop(reply.send(job(signals))));
         answer.recv().unwrap_or_default()
@@ -184,7 +209,11 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, mut requests: mpsc::Receiver<Message>, mut jobs: mpsc::UnboundedReceiver<Message>) {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Message>,
+        mut jobs: mpsc::UnboundedReceiver<Message>,
+    ) {
         loop {
             // Ticks and questions go first: under load they must not wait behind a full queue of telemetry.
             let message = tokio::select! {
@@ -209,7 +238,11 @@ impl Loop {
                 };
                 let applied = self.signals.apply(signal, &tenant, &bytes, now);
                 self.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-                drop(reply.send(Accepted { accepted: applied.accepted, rejected: applied.rejected, reason: applied.reason }));
+                drop(reply.send(Accepted {
+                    accepted: applied.accepted,
+                    rejected: applied.rejected,
+                    reason: applied.reason,
+                }));
             }
             Message::Tick(now) => self.tick(now),
             Message::Job(job) => job(&mut self.signals),

@@ -63,7 +63,10 @@ impl SnapshotStore {
 
     fn path(&self, binding: &str, shard: u32) -> PathBuf {
         // Binding names come from the operator; keep them from naming another folder.
-        let name: String = binding.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' }).collect();
+        let name: String = binding
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' })
+            .collect();
         self.directory.join(format!("{name}-{shard}.snapshot"))
     }
 }

@@ -34,7 +34,7 @@ impl FileWatch {
             let config_name = config_name_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if event.is_err() || event.is_ok_and(|event| concerns_us(&event, config_name.as_deref())) {
                 // A full channel already says that something has changed.
-                drop(sender.try_send(()));
+                _ = sender.try_send(());
             }
         })?;
         Ok(Self { watcher, config_name, directories: BTreeSet::new(), changed })
@@ -42,7 +42,8 @@ impl FileWatch {
 
     /// Watches exactly these folders, without what is below them, for policies, plugins and the configuration.
     pub fn set(&mut self, directories: impl IntoIterator<Item = PathBuf>, config_path: &Path) {
-        *self.config_name.lock().unwrap_or_else(PoisonError::into_inner) = config_path.file_name().map(OsString::from);
+        *self.config_name.lock().unwrap_or_else(PoisonError::into_inner) =
+            config_path.file_name().map(OsString::from);
         let wanted: BTreeSet<_> = directories.into_iter().collect();
         for gone in self.directories.difference(&wanted) {
             drop(self.watcher.unwatch(gone));
@@ -68,7 +69,9 @@ impl FileWatch {
         if self.changed.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        while let Ok(Some(())) = tokio::time::timeout(Duration::from_millis(QUIET_MS), self.changed.recv()).await {}
+        while let Ok(Some(())) =
+            tokio::time::timeout(Duration::from_millis(QUIET_MS), self.changed.recv()).await
+        {}
     }
 }
 
