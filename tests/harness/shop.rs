@@ -29,6 +29,7 @@ recover_points = 3
 reopen_ms = 0
 cooldown_ms = 0
 verify_within_ms = 4000
+verify_least_ms = 500
 [[detector]]
 name = "errors"
 plugin = "holt-winters"

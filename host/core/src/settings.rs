@@ -48,6 +48,9 @@ pub struct Settings {
     pub verify_within_ms: u64,
     /// Longest time that a plan's expectations may ask for, in milliseconds: an action must not hold an incident open.
     pub verify_within_max_ms: u64,
+    /// Least time between the end of a run and the word "healed", in milliseconds, so that late effects of the fault
+    /// are seen. Somewhat longer than the longest time-out of callers and the way of telemetry together.
+    pub verify_least_ms: u64,
     /// Least measured points on the symptom series before "cleared" can be said.
     pub verify_samples_min: u32,
     /// How long agents, policies and plans may take to answer, in milliseconds.
@@ -92,6 +95,7 @@ impl Default for Settings {
             attempts_max: 3,
             verify_within_ms: 180_000,
             verify_within_max_ms: 1_800_000,
+            verify_least_ms: 15_000,
             verify_samples_min: 3,
             answer_within_ms: 120_000,
             run_within_ms: 660_000,

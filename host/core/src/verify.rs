@@ -1,7 +1,7 @@
 //! Did the remedy help? The telemetry has the word; the action does not.
 //!
 //! A remedy has **healed** once every symptom has recovered, over at least `verify_samples_min` points measured after
-//! the end of the run, and every expectation of the plan holds: within its bounds for `hold_ms` without a break, over
+//! the end of the run, and `verify_least_ms` have passed since then, and every expectation of the plan holds: within its bounds for `hold_ms` without a break, over
 //! at least `samples_min` points. The hold is measured from its first to its newest point, so that silence cannot
 //! complete it.
 //!
@@ -85,7 +85,7 @@ pub(crate) fn watch_ms(plan: &Plan, settings: &Settings) -> u64 {
     plan.expectations
         .iter()
         .map(|expectation| expectation.within_ms.min(settings.verify_within_max_ms))
-        .fold(settings.verify_within_ms, u64::max)
+        .fold(settings.verify_within_ms.max(settings.verify_least_ms), u64::max)
 }
 
 /// What the telemetry says at this moment.
@@ -111,7 +111,13 @@ pub(crate) fn judge(incident: &Incident, settings: &Settings, now: Now) -> Judge
         .find_map(|tracked| unproven(tracked, settings))
         .or_else(|| bounds().find_map(|(expectation, state)| unheld(expectation, state)));
     let Some(missing) = missing else {
-        return Judgement::Verdict(Outcome::Healed, proof(incident, plan));
+        // Effects that are still on their way, such as calls that time out only now, are this incident's too.
+        let is_early = now < since.plus_ms(settings.verify_least_ms);
+        return if is_early {
+            Judgement::Pending
+        } else {
+            Judgement::Verdict(Outcome::Healed, proof(incident, plan))
+        };
     };
     let time_is_up = now >= *until || *extended;
     let broken = bounds().find(|(expectation, state)| {

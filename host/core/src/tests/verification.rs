@@ -62,6 +62,20 @@ fn both_symptoms_and_expectations_must_hold() {
     assert_eq!(world.outcome(), Some(Outcome::Healed));
 }
 
+/// Scenario: all symptoms clear at once, while late effects of the fault may still be on their way.
+/// Guarantees: "healed" is not said before `verify_least_ms` have passed, and then without a further point.
+#[test]
+fn healed_is_not_said_too_early() {
+    let settings = Settings { verify_least_ms: 4_000, ..settings() };
+    let mut world = verifying(settings, without_expectations("restart"));
+    for _ in 0..3 {
+        symptom_point(&mut world, false);
+    }
+    assert_eq!(attempt(&world), None);
+    world.pass(4_000);
+    assert_eq!(attempt(&world), Some(Outcome::Healed));
+}
+
 /// Guarantees: one point out of bounds, or one that is no number, starts the hold anew.
 #[test]
 fn a_break_starts_the_hold_anew() {

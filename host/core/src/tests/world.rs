@@ -31,6 +31,7 @@ pub(super) fn settings() -> Settings {
         attempts_max: 3,
         verify_within_ms: 6_000,
         verify_within_max_ms: 20_000,
+        verify_least_ms: 0,
         verify_samples_min: 3,
         answer_within_ms: 2_000,
         run_within_ms: 12_000,
