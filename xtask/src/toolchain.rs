@@ -1,7 +1,7 @@
 //! What compiles Rust to `wasm32-unknown-unknown`.
 //!
 //! In this order: the installed Rust, if it has the target; the same after `rustup target add`, where rustup can reach its
-//! server; Debian's packages, unpacked without root ([`debian`]), where it cannot. Whatever is found has compiled a small
+//! server; Debian's packages, unpacked without root ([`mod@debian`]), where it cannot. Whatever is found has compiled a small
 //! crate before it is used.
 
 mod debian;

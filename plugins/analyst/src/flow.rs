@@ -6,7 +6,7 @@
 //!
 //! ## What always holds
 //! - amounts are failures, or seconds of waiting, in a second; none is ever negative
-//! - what comes to rest adds up to what came in, but for cycles deeper than [`DEPTH_MAX`]
+//! - what comes to rest adds up to what came in, but for cycles deeper than `DEPTH_MAX`
 
 use crate::view::{Edge, Map, View};
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 //!
 //! Each service collects evidence in nats (e times as likely): what came to rest at it, whether it fell silent, what its
 //! series say, and what was changed on it. The probability of a service is its share of the sum of e^nats, in which
-//! "none of these" has [`NONE_NATS`].
+//! "none of these" has `NONE_NATS`.
 //!
 //! ## What always holds
 //! - equal views give equal answers; of equal causes the first by name comes first

@@ -1,6 +1,6 @@
 //! The host's log. It adds the plugin's name and the incident's id.
 //!
-//! [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error) take what
+//! [`debug!`](crate::debug), [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error!) take what
 //! `format!` takes. At most 64 KiB a call of the plugin; what is over is counted and dropped by the host.
 
 pub use crate::bindings::action::salve::plugin::log::Level;
