@@ -121,7 +121,6 @@ async fn bytes_to_observations(host: &PluginHost) -> Result<()> {
     // The first rounds make the series.
     let seconds = median(rounds.split_off(10));
     println!("OTLP bytes to observations: {:.2} M points/s on one core", POINTS as f64 / seconds / 1e6);
-    println!("history and bookkeeping: {} bytes a series", signals.memory_bytes() as u64 / POINTS);
     Ok(())
 }
 
