@@ -40,7 +40,7 @@ pub(crate) fn assemble(workspace: &Workspace) -> Result<()> {
     }
     let policies = dist.join("policies");
     mirror(&workspace.root.join("policies"), &policies)?;
-    println!("bin, plugins and policies are in {}", dist.display());
+    eprintln!("bin, plugins and policies are in {}", dist.display());
     Ok(())
 }
 

@@ -50,6 +50,6 @@ pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
         }
     }
-    println!("{} plugins in {}", guests.len(), plugins.display());
+    eprintln!("{} plugins in {}", guests.len(), plugins.display());
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(crate) fn find(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
         Choice::Rustup => installed(workspace),
         Choice::Debian => debian(workspace),
         Choice::Auto => installed(workspace).or_else(|error| {
-            println!("the installed Rust cannot compile to {TARGET} ({error:#}); trying Debian's packages");
+            eprintln!("the installed Rust cannot compile to {TARGET} ({error:#}); trying Debian's packages");
             debian(workspace).with_context(|| {
                 format!(
                     "found nothing that compiles Rust to {TARGET}; run `rustup target add {TARGET}` where rustup can \
@@ -92,7 +92,7 @@ pub(crate) fn fetch_debian(workspace: &Workspace) -> Result<()> {
 
 fn installed(workspace: &Workspace) -> Result<Wasm> {
     if !has_standard_library(workspace)? {
-        println!("adding the target {TARGET} to the installed Rust: plugins are WebAssembly");
+        eprintln!("adding the target {TARGET} to the installed Rust: plugins are WebAssembly");
         process::run_within(
             Command::new("rustup").args(["target", "add", TARGET]).current_dir(&workspace.root),
             RUSTUP_WITHIN,

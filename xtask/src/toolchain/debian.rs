@@ -54,7 +54,7 @@ pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
         return Ok(root);
     }
     let packages = apt.packages()?;
-    println!(
+    eprintln!(
         "downloading {} from Debian into {} (about 140 MB), to compile plugins to WebAssembly",
         packages.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
         cache.display()
@@ -122,7 +122,7 @@ impl Apt {
                 sandbox.into(),
             ],
         };
-        println!(
+        eprintln!(
             "updating Debian's package lists in {}: the system's do not know {}",
             lists.display(),
             PACKAGES[0]
@@ -221,7 +221,7 @@ impl Installed {
 
     /// The standard library for WebAssembly, from the packaged source, into the unpacked compiler's own folder.
     fn build_standard_library(&self) -> Result<()> {
-        println!("building Rust's standard library for {TARGET}, once (about a minute)");
+        eprintln!("building Rust's standard library for {TARGET}, once (about a minute)");
         let folder = self.root.join("standard-library");
         let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n\n[workspace]\n";
         write_crate(&folder, manifest, "#![no_std]\n")?;
