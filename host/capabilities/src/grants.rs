@@ -9,6 +9,7 @@ use salve_model::{
     PluginName, TargetId,
     call::HttpRequest,
     grant::{Bound, Grant},
+    pattern::matches,
     text::escape,
 };
 use std::collections::BTreeMap;
@@ -144,21 +145,6 @@ fn outside(bound: &Bound, text: &str) -> Option<String> {
         return Some(format!("is the pattern `{}`", escape(pattern, 100)));
     }
     None
-}
-
-/// Literal text with `*` for any run of characters, anchored at both ends.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(first) = parts.next() else { return false };
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        // The leftmost match leaves the most for what follows, so it is never the wrong one.
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.len() >= last.len() && rest.ends_with(last)
 }
 
 /// `path` is `prefix` or lies below it, by whole segments.

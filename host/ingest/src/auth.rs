@@ -2,7 +2,7 @@
 
 use crate::config::TokenConfig;
 use hyper::{HeaderMap, header::AUTHORIZATION};
-use salve_model::Tenant;
+use salve_model::{Tenant, pattern::matches};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use subtle::ConstantTimeEq;
@@ -21,22 +21,6 @@ impl Assertions {
     pub fn allows(&self, attribute: &str, value: &str) -> bool {
         self.0.get(attribute).is_some_and(|patterns| patterns.iter().any(|pattern| matches(pattern, value)))
     }
-}
-
-/// Each literal piece is taken at its first place after the one before, the last piece at the end: linear, no backtracking.
-fn matches(pattern: &str, value: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == value;
-    };
-    let Some(mut value) = value.strip_prefix(first) else { return false };
-    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    for piece in middle.split('*') {
-        match value.split_once(piece) {
-            Some((_, after)) => value = after,
-            None => return false,
-        }
-    }
-    value.ends_with(last)
 }
 
 /// A sender that was recognised.

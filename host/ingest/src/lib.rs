@@ -31,5 +31,6 @@ pub use auth::Assertions;
 pub use config::{IngestConfig, Secret, TlsConfig, TokenConfig};
 pub use counters::{CounterValues, IngestCounters};
 pub use error::IngestError;
+pub use salve_model::call::BoxFuture;
 pub use server::{Ingest, bind};
-pub use sink::{Accepted, BoxFuture, Refused, Signal, Sink};
+pub use sink::{Accepted, Refused, Signal, Sink};

@@ -2,11 +2,8 @@
 
 use crate::Assertions;
 use bytes::Bytes;
-use salve_model::Tenant;
-use std::{pin::Pin, sync::Arc};
-
-/// A boxed future, so that [`Sink`] can be a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+use salve_model::{Tenant, call::BoxFuture};
+use std::sync::Arc;
 
 /// The kind of telemetry in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ pub mod call;
 pub mod grant;
 pub mod incident;
 pub mod mode;
+pub mod pattern;
 pub mod plan;
 pub mod telemetry;
 pub mod text;

@@ -7,12 +7,12 @@
 
 use crate::{
     counters::SignalsCounters,
-    pattern::{matches, matches_any},
     store::{Series, SeriesTable, Slot},
 };
 use salve_model::{
     Attributes, Tenant,
     batch::{Batch, SeriesAdded},
+    pattern::{matches, matches_any},
     time::Now,
 };
 use serde::{Deserialize, Serialize};

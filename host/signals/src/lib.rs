@@ -54,7 +54,6 @@ mod gorilla;
 mod histogram;
 mod history;
 mod identity;
-mod pattern;
 mod points;
 mod queries;
 mod records;

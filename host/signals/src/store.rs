@@ -11,13 +11,13 @@ use crate::{
     counters::SignalsCounters,
     history::{History, HistoryLimits, Late},
     identity::{Origin, PackedAttributes, Texts},
-    pattern::matches,
     watch::Watches,
 };
 use salve_model::{
     Attributes,
     batch::FLAG_AFTER_GAP,
     call::SeriesInfo,
+    pattern::matches,
     telemetry::{SeriesKey, SeriesRef},
     time::EventTime,
 };

@@ -93,11 +93,11 @@ impl FilePlace {
     }
 
     pub(crate) fn lists(&self, key: &str) -> bool {
-        self.keys.iter().any(|pattern| crate::grants::matches(pattern, key))
+        self.keys.iter().any(|pattern| salve_model::pattern::matches(pattern, key))
     }
 
     pub(crate) fn is_secret(&self, key: &str) -> bool {
-        self.secret_keys.iter().any(|pattern| crate::grants::matches(pattern, key))
+        self.secret_keys.iter().any(|pattern| salve_model::pattern::matches(pattern, key))
     }
 
     pub(crate) fn shown(&self) -> String {

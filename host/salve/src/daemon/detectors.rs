@@ -6,7 +6,7 @@
 
 use super::{signals::Round, snapshots::SnapshotStore};
 use crate::control::DetectorStatus;
-use salve_core::Event;
+use salve_core::{Event, symptom::SCORE_MIN};
 use salve_model::{
     batch::{Batch, RawObservation, SeriesAdded},
     telemetry::Observation,
@@ -20,9 +20,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::mpsc;
-
-/// A score from which on an observation counts.
-const SCORE_ALERT: f32 = 0.5;
 
 /// One detector of the configuration with the plugin that stands behind it now.
 #[derive(Clone)]
@@ -245,7 +242,7 @@ impl DetectorThread {
     async fn report(&mut self, mut round: Round, observations: Vec<Observation>) {
         let abnormal: BTreeSet<(u64, u64)> = observations
             .iter()
-            .filter(|observation| observation.score >= SCORE_ALERT)
+            .filter(|observation| observation.score >= SCORE_MIN)
             .map(|observation| (observation.series.key.0, observation.time.0))
             .collect();
         for point in &mut round.watched {

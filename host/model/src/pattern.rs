@@ -1,8 +1,9 @@
-//! Names with `*` for any text.
+//! Text with `*` for any run of characters: in grants, tokens, selectors and configuration keys it means the same.
 
 /// True if `text` is what `pattern` says, where each `*` stands for any text, none included. Everything else stands for
 /// itself. Linear in `text` for each `*`; greedy with one step back, so that no pattern is slow.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at_pattern, mut at_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -30,7 +31,8 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// True if there are no patterns, or one of them matches.
-pub(crate) fn matches_any(patterns: &[String], text: &str) -> bool {
+#[must_use]
+pub fn matches_any(patterns: &[String], text: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
 }
 
