@@ -72,24 +72,34 @@ impl Role {
     }
 }
 
-/// The plugin's own world: its role's base and the capability interfaces that its manifest names.
-pub(crate) fn own_world(manifest: &Manifest) -> anyhow_free::Result<(Resolve, WorldId)> {
-    let mut world = format!("package {PACKAGE}@{};\nworld plugin-world {{\n", manifest.contract);
+/// The name of the world that [`wit_files`] describes.
+pub const OWN_WORLD: &str = "plugin-world";
+
+/// The plugin's own world as WIT files (name and text) for the tools of any language: the contract, and the world
+/// [`OWN_WORLD`] of the role's base and the capability interfaces that the manifest names, so that a component imports
+/// what it asked for and no more.
+#[must_use]
+pub fn wit_files(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let mut world = format!("package {PACKAGE}@{};\nworld {OWN_WORLD} {{\n", manifest.contract);
     world.push_str(&format!("    include {};\n", manifest.role.base_world()));
     for request in &manifest.capabilities {
         world.push_str(&format!("    import {};\n", request.capability));
     }
     world.push_str("}\n");
+    let contract = WIT.iter().map(|(name, text)| (*name, (*text).to_owned()));
+    contract.chain([("own.wit", world)]).collect()
+}
 
+/// The same, parsed.
+pub(crate) fn own_world(manifest: &Manifest) -> anyhow_free::Result<(Resolve, WorldId)> {
     let mut sources = wit_parser::SourceMap::default();
-    for (name, text) in WIT {
-        sources.push_str(name, *text);
+    for (name, text) in wit_files(manifest) {
+        sources.push_str(name, text);
     }
-    sources.push_str("own.wit", world);
     let group = sources.parse().map_err(|(_, error)| error.to_string())?;
     let mut resolve = Resolve::default();
     let package = resolve.push_group(group).map_err(|error| error.to_string())?;
-    let world = resolve.select_world(&[package], Some("plugin-world")).map_err(|error| error.to_string())?;
+    let world = resolve.select_world(&[package], Some(OWN_WORLD)).map_err(|error| error.to_string())?;
     Ok((resolve, world))
 }
 

@@ -45,7 +45,7 @@ pub use admission::{Interfaces, Refusal};
 pub use agent::Question;
 pub use cache::CacheError;
 pub use config::{HostConfig, LimitSettings, Limits};
-pub use contract::{CAPABILITIES, Capability, SERVED};
+pub use contract::{CAPABILITIES, Capability, OWN_WORLD, SERVED, wit_files};
 pub use counters::Counters;
 pub use detector::{DetectorInstance, DetectorOptions, SetAside, State};
 pub use error::{ActionError, GuestError, GuestErrorKind};

@@ -68,6 +68,20 @@ impl PackError {
 /// [`PackError`]: the manifest, the module, or both together make no plugin.
 pub fn pack(core_module: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackError> {
     let manifest = Manifest::from_toml(manifest_toml).map_err(PackError::Manifest)?;
+    let component = encode(core_module, &manifest, None)?;
+    describe(component, &manifest)
+}
+
+/// As [`pack`] does, without the manifest. `adapter` is a core module that stands in for the imports of another, for
+/// instance `("wasi_snapshot_preview1", stub)`: what it answers is all that the guest gets.
+///
+/// # Errors
+/// [`PackError`] if the module does not fit its world.
+pub fn encode(
+    core_module: &[u8],
+    manifest: &Manifest,
+    adapter: Option<(&str, &[u8])>,
+) -> Result<Vec<u8>, PackError> {
     let problem = match section::kind(core_module) {
         Kind::CoreModule => None,
         Kind::Component => Some("this is a component already"),
@@ -80,18 +94,26 @@ pub fn pack(core_module: &[u8], manifest_toml: &str) -> Result<Vec<u8>, PackErro
         .map_err(|_| PackError::Module { problem: "the file is cut off" })?;
 
     let encode = |message: String| PackError::Encode { message: escape(&message, 600) };
-    let (resolve, world) = contract::own_world(&manifest).map_err(encode)?;
+    let (resolve, world) = contract::own_world(manifest).map_err(encode)?;
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| encode(format!("{error:#}")))?;
-    let mut component = ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| encode(format!("{error:#}")))?;
+    let mut encoder = ComponentEncoder::default().validate(true);
+    encoder = encoder.module(&module).map_err(|error| encode(format!("{error:#}")))?;
+    if let Some((name, adapter)) = adapter {
+        encoder = encoder.adapter(name, adapter).map_err(|error| encode(format!("{error:#}")))?;
+    }
+    encoder.encode().map_err(|error| encode(format!("{error:#}")))
+}
 
+/// Puts the manifest into a component that has none, and checks the result as the host does at load.
+///
+/// # Errors
+/// [`PackError`]: the component has a manifest already, or would be refused.
+pub fn describe(mut component: Vec<u8>, manifest: &Manifest) -> Result<Vec<u8>, PackError> {
     let json = manifest.to_section().map_err(PackError::Manifest)?;
     section::append_custom(&mut component, SECTION, &json);
-    admission::admit(&component, &manifest).map_err(PackError::Refused)?;
+    admission::admit(&component, manifest).map_err(PackError::Refused)?;
+    Manifest::of_component(&component).map_err(PackError::Manifest)?;
     Ok(component)
 }
 

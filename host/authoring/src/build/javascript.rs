@@ -1,0 +1,13 @@
+//! JavaScript.
+
+use super::BuildError;
+use crate::{Progress, Project};
+
+/// The component, without its manifest.
+pub(super) fn component(_: &Project, _: &mut dyn Progress) -> Result<Vec<u8>, BuildError> {
+    Err(BuildError::ToolMissing {
+        tool: "a builder".into(),
+        language: "JavaScript",
+        install: "This version of Salve cannot build JavaScript yet.".into(),
+    })
+}

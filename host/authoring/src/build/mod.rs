@@ -1,0 +1,87 @@
+//! From a project to a component, by the tools of its language.
+
+mod go;
+mod javascript;
+mod python;
+mod rust;
+mod tool;
+
+use crate::{Language, Progress, Project};
+use salve_plugins::pack::{self, PackError};
+use std::path::PathBuf;
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The component, manifest included.
+    pub component: Vec<u8>,
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A program is not there.
+    #[error("cannot find {tool}, which builds plugins in {language}")]
+    ToolMissing {
+        /// Its name.
+        tool: String,
+        /// In words.
+        language: &'static str,
+        /// What to do.
+        install: String,
+    },
+    /// A program said no.
+    #[error("cannot {step}: `{command}` ended with {status}\n{output}")]
+    Tool {
+        /// What was to be done.
+        step: String,
+        /// As typed.
+        command: String,
+        /// Exit code or signal.
+        status: String,
+        /// Its last lines.
+        output: String,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {step} `{path}`")]
+    File {
+        /// What was to be done.
+        step: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What the tools made is no plugin.
+    #[error("cannot make a component of what was compiled")]
+    Pack(#[source] PackError),
+}
+
+impl BuildError {
+    /// What the author can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::ToolMissing { install, .. } => Some(install.clone()),
+            Self::Pack(error) => error.hint(),
+            Self::Tool { .. } | Self::File { .. } => None,
+        }
+    }
+}
+
+/// Builds the project. Nothing is written outside the project's build folder and the tools' own caches.
+///
+/// # Errors
+/// [`BuildError`] names the step that failed.
+pub fn build(project: &Project, progress: &mut dyn Progress) -> Result<Built, BuildError> {
+    let bare = match project.language {
+        Language::Rust => rust::component(project, progress),
+        Language::Go => go::component(project, progress),
+        Language::JavaScript => javascript::component(project, progress),
+        Language::Python => python::component(project, progress),
+    }?;
+    progress.step("checks the component as the host does");
+    let component = pack::describe(bare, &project.manifest).map_err(BuildError::Pack)?;
+    Ok(Built { component })
+}
