@@ -36,18 +36,31 @@ const NS_PER_MS: u64 = 1_000_000;
 const PARAMETERS: &str = "{}";
 
 fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --benches` only wants to know that it starts.
-    if std::env::args().any(|argument| argument == "--test") {
+    if arguments.iter().any(|argument| argument == "--test") {
         return Ok(());
     }
+    // Words pick parts, as with other benchmarks: `cargo xtask bench -p salve-tests --bench whole -- action`.
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| part.contains(word.as_str()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let cache = tempfile::tempdir()?;
         let host = PluginHost::new(HostConfig::new(cache.path()))?;
-        bytes_to_observations(&host).await?;
-        wasm_and_native(&host).await?;
-        fresh_action(&host).await?;
-        idle_daemon().await
+        if wanted("ingest") {
+            bytes_to_observations(&host).await?;
+        }
+        if wanted("detector") {
+            wasm_and_native(&host).await?;
+        }
+        if wanted("action") {
+            fresh_action(&host).await?;
+        }
+        if wanted("idle") {
+            idle_daemon().await?;
+        }
+        Ok(())
     })
 }
 

@@ -66,11 +66,11 @@ impl Detector for HoltWinters {
                 let after_gap = batch.point_flags[point] & FLAG_AFTER_GAP != 0;
                 let verdict = model.observe(parameters, time, value, after_gap);
                 if let Some(kind) = verdict.abnormal {
-                    observations.push(observation(part.series, time, value, kind, &verdict));
+                    observations.push(observation(part.series, time, value, kind, &verdict, parameters));
                 }
                 if let Some(scores) = &mut scores {
-                    scores.score[point] = verdict.score;
-                    scores.confidence[point] = verdict.confidence;
+                    scores.score[point] = verdict.score();
+                    scores.confidence[point] = verdict.confidence(parameters);
                     scores.expected[point] = verdict.expected;
                     scores.lower[point] = verdict.lower;
                     scores.upper[point] = verdict.upper;
@@ -98,14 +98,21 @@ impl Detector for HoltWinters {
 }
 
 #[cold]
-fn observation(series: u32, time: u64, value: f64, kind: Kind, verdict: &Verdict) -> Observation {
+fn observation(
+    series: u32,
+    time: u64,
+    value: f64,
+    kind: Kind,
+    verdict: &Verdict,
+    parameters: &Parameters,
+) -> Observation {
     Observation {
         series,
         time,
         kind,
         rising: value > verdict.expected,
-        score: verdict.score,
-        confidence: verdict.confidence,
+        score: verdict.score(),
+        confidence: verdict.confidence(parameters),
         value,
         expected: verdict.expected,
         lower: verdict.lower,

@@ -18,6 +18,7 @@ use crate::{
 use salve_plugin::{
     Kind,
     codec::{Reader, Writer},
+    number::{at_least, at_most},
     series::Persist,
 };
 
@@ -82,12 +83,37 @@ pub struct Verdict {
     pub lower: f64,
     /// Upper end of the normal range.
     pub upper: f64,
-    /// How abnormal, 0 to 1; 0.5 at the ends of the normal range.
-    pub score: f32,
-    /// How much the model is to be trusted, 0 to 1.
-    pub confidence: f32,
+    /// Distance from what was expected.
+    pub error: f64,
+    /// Half the width of the normal range.
+    pub half: f64,
+    /// Points learned before this one.
+    pub points: u32,
+    /// There is a season, and it is not known yet.
+    pub unseasoned: bool,
     /// Set if the point is to be observed.
     pub abnormal: Option<Kind>,
+}
+
+impl Verdict {
+    /// How abnormal, 0 to 1; 0.5 at the ends of the normal range. Few points are asked for this and for the confidence, and a
+    /// power costs more than all else here, so neither is worked out for every one.
+    #[must_use]
+    pub fn score(&self) -> f32 {
+        if self.half > 0.0 {
+            (1.0 - (-self.error.abs() / self.half).exp2()) as f32
+        } else {
+            f32::from(self.error != 0.0)
+        }
+    }
+
+    /// How much the model is to be trusted, 0 to 1.
+    #[must_use]
+    pub fn confidence(&self, parameters: &Parameters) -> f32 {
+        let points = f64::from(self.points);
+        let grown = (points / (points + f64::from(parameters.warmup_points.max(1)))) as f32;
+        if self.unseasoned { 0.5 * grown } else { grown }
+    }
 }
 
 impl Model {
@@ -111,8 +137,10 @@ impl Model {
                     expected: value,
                     lower: value,
                     upper: value,
-                    score: 0.0,
-                    confidence: 0.0,
+                    error: 0.0,
+                    half: 0.0,
+                    points: 0,
+                    unseasoned: false,
                     abnormal: None,
                 }
             }
@@ -187,18 +215,14 @@ impl Running {
                 (_, true) => parameters.min_value_to_alert.is_none_or(|least| value >= least),
                 (_, false) => parameters.max_value_to_alert.is_none_or(|most| value <= most),
             };
-        let points = f64::from(self.points);
         let mut verdict = Verdict {
             expected,
             lower: expected - half,
             upper: expected + half,
-            score: if half > 0.0 {
-                (1.0 - (-error.abs() / half).exp2()) as f32
-            } else {
-                f32::from(error != 0.0)
-            },
-            confidence: (points / (points + f64::from(parameters.warmup_points.max(1)))) as f32
-                * if season_ns > 0 && deviation.is_none() { 0.5 } else { 1.0 },
+            error,
+            half,
+            points: self.points,
+            unseasoned: season_ns > 0 && deviation.is_none(),
             abnormal: None,
         };
         let warm = self.points >= parameters.warmup_points;
@@ -238,19 +262,19 @@ impl Running {
     }
 
     fn half_width(&self, parameters: &Parameters, expected: f64) -> f64 {
-        (parameters.sensitivity * self.variance.sqrt())
-            .max(parameters.floor_absolute)
-            .max(parameters.floor_relative * expected.abs())
-            .min(VALUE_MAX)
+        let noise = at_least(parameters.sensitivity * self.variance.sqrt(), parameters.floor_absolute);
+        at_most(at_least(noise, parameters.floor_relative * expected.abs()), VALUE_MAX)
     }
 
     fn normal(&mut self, parameters: &Parameters, error: f64, half: f64, unseasonal: f64, trend: f64) {
-        let gain = |long_run: f64| long_run.max(1.0 / (f64::from(self.points) + 1.0));
+        let first_gain = 1.0 / (f64::from(self.points) + 1.0);
+        let gain = |long_run: f64| at_least(long_run, first_gain);
         let scale = half / parameters.sensitivity;
         if scale > 0.0 {
             let cleaned = error.clamp(-CUT * scale, CUT * scale);
-            let relative = (error / scale / CUT).powi(2).min(1.0);
-            let rho = CUT_FACTOR * (1.0 - (1.0 - relative).powi(3));
+            let cut = error / (scale * CUT);
+            let within = 1.0 - at_most(cut * cut, 1.0);
+            let rho = CUT_FACTOR * (1.0 - within * within * within);
             self.variance += gain(SCALE_SMOOTHING) * (rho * scale * scale - self.variance);
             let level_gain = gain(parameters.level_smoothing);
             self.level = (unseasonal + level_gain * cleaned).clamp(-VALUE_MAX, VALUE_MAX);
@@ -259,7 +283,7 @@ impl Running {
         } else {
             // No noise seen and no floor: the first error is all that is known about the scale.
             self.level += gain(parameters.level_smoothing) * error;
-            self.variance = gain(SCALE_SMOOTHING) * (error * error).min(VALUE_MAX * VALUE_MAX);
+            self.variance = gain(SCALE_SMOOTHING) * at_most(error * error, VALUE_MAX * VALUE_MAX);
         }
         self.points = self.points.saturating_add(1);
         if self.run > 0 {

@@ -63,8 +63,10 @@ mod tests {
             expected: 0.01,
             lower: -0.07,
             upper: 0.09,
-            score: 0.9,
-            confidence: 0.8,
+            error: 0.34,
+            half: 0.08,
+            points: 100,
+            unseasoned: false,
             abnormal: None,
         };
         insta::assert_snapshot!(reason(0.35, Kind::Point, &verdict), @"0.35 is above the expected 0.01 (at most 0.09 is normal)");

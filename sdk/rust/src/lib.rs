@@ -66,6 +66,7 @@ pub mod detector;
 pub mod error;
 mod export;
 pub mod log;
+pub mod number;
 pub mod plan;
 pub mod series;
 pub mod telemetry;
