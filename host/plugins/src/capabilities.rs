@@ -42,8 +42,7 @@ impl GuestState {
         let (Some(session), Some(broker)) = (self.session.clone(), self.broker.clone()) else {
             return Ok(Err(call_error(CallError::Denied(Denied::NotRecorded))));
         };
-        let answer =
-            self.writes.run(&broker, move || Box::pin(async move { session.read(read).await })).await;
+        let answer = self.writes.run(&broker, Box::pin(async move { session.read(read).await })).await;
         Ok(answer
             .and_then(|answer| {
                 pick(answer).ok_or_else(|| CallError::Failed("the broker answered another call".into()))
@@ -60,8 +59,7 @@ impl GuestState {
         let (Some(session), Some(broker)) = (self.session.clone(), self.broker.clone()) else {
             return Ok(Err(call_error(CallError::Denied(Denied::NotRecorded))));
         };
-        let answer =
-            self.writes.run(&broker, move || Box::pin(async move { session.write(write).await })).await;
+        let answer = self.writes.run(&broker, Box::pin(async move { session.write(write).await })).await;
         Ok(answer.map_err(call_error))
     }
 

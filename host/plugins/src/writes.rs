@@ -3,7 +3,10 @@
 
 use salve_model::call::{BoxFuture, CallError};
 use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
@@ -16,22 +19,30 @@ const SETTLE: Duration = Duration::from_secs(30);
 pub(crate) struct WritesInFlight(Arc<Mutex<Option<JoinHandle<()>>>>);
 
 impl WritesInFlight {
-    /// Makes a call on `broker`, where it goes on even if this future is dropped.
+    /// Makes a call on `broker`, where it goes on even if this future is dropped. Most answers are there at once: only a
+    /// call that has to wait gets a task of its own, and with it two changes of thread.
     pub(crate) async fn run<R: Send + 'static>(
         &self,
         broker: &Handle,
-        call: impl FnOnce() -> BoxFuture<'static, Result<R, CallError>> + Send + 'static,
+        mut call: BoxFuture<'static, Result<R, CallError>>,
     ) -> Result<R, CallError> {
+        let broken = || Err(CallError::Failed("the host's side of this call broke off".into()));
+        let first = poll_fn(|context| {
+            let _timers_and_sockets_are_the_brokers = broker.enter();
+            Poll::Ready(catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))))
+        });
+        match first.await {
+            Ok(Poll::Ready(answer)) => return answer,
+            Ok(Poll::Pending) => {}
+            Err(_) => return broken(),
+        }
         let (sender, receiver) = oneshot::channel();
         let task = broker.spawn(async move {
             // The guest may be gone; then nobody listens, and the result stands in the ledger only.
-            drop(sender.send(call().await));
+            drop(sender.send(call.await));
         });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        match receiver.await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallError::Failed("the host's side of this call broke off".into())),
-        }
+        receiver.await.unwrap_or_else(|_| broken())
     }
 
     /// Waits for a call whose guest is gone, so that what is asked afterwards is true.
