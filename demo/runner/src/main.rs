@@ -111,15 +111,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C and SIGTERM drop what is under way, and with it every process.
+/// Ctrl-C and SIGTERM drop what is under way, and with it every process. With `--hold` that is how it is meant to end.
 async fn until_interrupted(arguments: &Arguments) -> Result<bool> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        outcome = demo(arguments) => outcome,
-        _ = interrupt.recv() => anyhow::bail!("interrupted; everything was stopped"),
-        _ = terminate.recv() => anyhow::bail!("terminated; everything was stopped"),
-    }
+    let how = tokio::select! {
+        outcome = demo(arguments) => return outcome,
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "terminated",
+    };
+    anyhow::ensure!(arguments.hold, "{how}; everything was stopped");
+    eprintln!("\nEverything was stopped.");
+    Ok(true)
 }
 
 async fn demo(arguments: &Arguments) -> Result<bool> {
