@@ -58,6 +58,8 @@
 
 pub mod action;
 pub mod agent;
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod allocator;
 pub mod bindings;
 mod capability;
 pub mod clock;
