@@ -5,6 +5,7 @@
 //! - a step that fails names the command, and the exit code is not 0
 //! - what is installed is said before it is installed, with the reason
 
+mod bench;
 mod checks;
 mod dist;
 mod eval;
@@ -52,7 +53,7 @@ enum Task {
     },
     /// While working: format, lints of libraries and binaries, unit tests.
     Quick,
-    /// Run the benchmarks.
+    /// Build what is measured, run the benchmarks, then the peers beside them.
     Bench {
         /// Passed on to `cargo bench`, for instance `-p salve-otlp`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -122,13 +123,7 @@ fn run(task: Task) -> Result<ExitCode> {
             checks::lints(&workspace, checks::Scope::Product)?;
             process::run(&mut workspace.cargo(&["test", "--release", "--workspace", "--lib"]))?;
         }
-        Task::Bench { arguments } => {
-            process::run(
-                workspace
-                    .cargo(&["bench", "--profile", "release", "--workspace", "--benches"])
-                    .args(arguments),
-            )?;
-        }
+        Task::Bench { arguments } => bench::run(&workspace, &arguments)?,
         Task::Demo { toolchain, arguments } => {
             dist::build(&workspace, toolchain.choice)?;
             return Err(process::replace(dist::demo(&workspace).args(arguments)));
