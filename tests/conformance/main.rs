@@ -47,4 +47,5 @@ macro_rules! languages {
 
 languages! {
     rust,
+    go,
 }
