@@ -197,7 +197,11 @@ async fn what_calls_cost() {
         assert_eq!(plan.steps.len(), 1);
     }
     let (p50, p99) = quantiles(times);
-    println!("Go action, fresh instance and plan with one call to the host: p50 {p50:?}, p99 {p99:?}");
+    let counters = plugin.counters();
+    let cpu_us = counters.cpu_us_total / counters.calls_total;
+    println!(
+        "Go action, fresh instance and plan with one call to the host: p50 {p50:?}, p99 {p99:?}, CPU {cpu_us} µs"
+    );
     assert!(p50 < Duration::from_millis(6), "{p50:?}");
 
     let (host, plugin, _cache) = load("examples/detector-go", |_| {});

@@ -48,14 +48,17 @@ enum Step {
     },
 }
 
+/// Time, value, flags.
+type Point = (u64, f64, u8);
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Points {
     now: u64,
     added: Vec<Added>,
     removed: Vec<u32>,
-    /// Of each series its points: time, value, flags.
-    points: Vec<(u32, Vec<(u64, f64, u8)>)>,
+    /// Of each series its points.
+    points: Vec<(u32, Vec<Point>)>,
     scores: bool,
 }
 

@@ -3,6 +3,8 @@
 //! Nothing is generated: the SDK ([`sdk/go`](../../../../sdk/go)) has the contract in its packages, and Go's linker keeps the
 //! imports that the code reaches.
 
+mod memory;
+
 use super::{BuildError, tool};
 use crate::{Progress, Project};
 use salve_plugins::{Limits, Manifest, pack};
@@ -10,6 +12,9 @@ use std::{path::PathBuf, process::Command};
 
 /// The oldest Go that can export functions from WebAssembly (`go:wasmexport`): major, minor.
 const OLDEST: (u32, u32) = (1, 24);
+
+/// Pages that a plugin has from its beginning besides its data: what Go's runtime and a short call need.
+const PAGES_MORE: u32 = 32;
 
 /// What stands in for WASI, as text with a place for the memory limit.
 const STUB: &str = include_str!("go/stub.wat");
@@ -31,6 +36,7 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     tool::run(&mut go, "compile to WebAssembly", progress, missing)?;
     let bytes = std::fs::read(&module).map_err(file("read the core module", module.clone()))?;
     progress.step("make a component of it");
+    let bytes = memory::raise(&bytes, PAGES_MORE).unwrap_or(bytes);
     let stub = stub(&project.manifest)?;
     pack::encode(&bytes, &project.manifest, Some(("wasi_snapshot_preview1", &stub))).map_err(BuildError::Pack)
 }
