@@ -18,27 +18,45 @@ use salve_model::{
     incident::IncidentId,
     telemetry::{Change, SeriesKey, SeriesRef},
 };
-use salve_plugins::{ActionRequest, DetectorOptions, HostConfig, Plugin, PluginHost};
+use salve_plugins::{ActionRequest, DetectorOptions, GuestLogLine, HostConfig, LogSink, Plugin, PluginHost};
 use std::{
     path::Path,
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+/// Log lines of guests, kept.
+#[derive(Default)]
+struct Lines(Mutex<Vec<GuestLogLine>>);
+
+impl LogSink for Lines {
+    fn write(&self, line: GuestLogLine) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// The component of the project in `folder`.
+fn built(folder: &str) -> Vec<u8> {
+    // Tests share projects, and a project has one build folder.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _turn = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let project = Project::open(&salve_tests::root().join(folder)).unwrap();
+    match salve_authoring::build(&project, &mut Silent) {
+        Ok(built) => built.component,
+        Err(error) => panic!("{error}\nhint: {}", error.hint().unwrap_or_default()),
+    }
+}
+
 /// Builds the project in `folder` and loads it.
 fn load(folder: &str, change: impl FnOnce(&mut HostConfig)) -> (PluginHost, Arc<Plugin>, tempfile::TempDir) {
-    let project = Project::open(&salve_tests::root().join(folder)).unwrap();
-    let built = match salve_authoring::build(&project, &mut Silent) {
-        Ok(built) => built,
-        Err(error) => panic!("{error}\nhint: {}", error.hint().unwrap_or_default()),
-    };
+    let component = built(folder);
     let cache = tempfile::tempdir().unwrap();
     let mut config = HostConfig::new(cache.path().join("cache"));
     config.limits.wall_clock_ms = Some(120_000);
     change(&mut config);
     let host = PluginHost::new(config).unwrap();
-    let plugin = host.load_bytes(Path::new(folder), &built.component).unwrap();
+    let plugin = host.load_bytes(Path::new(folder), &component).unwrap();
     (host, plugin, cache)
 }
 
@@ -138,6 +156,49 @@ async fn a_large_heap_under_a_raised_limit() {
     }
     assert_eq!(plugin.counters().faults_total, 0);
     assert_eq!(plugin.counters().instances_total, 1);
+}
+
+/// Scenario: an action whose ten goroutines sleep for 200 ms at one time, that asks for random numbers and files, and that
+/// panics.
+/// Guarantees: sleeps wait for real before the next call to the host, at one time and not one after the other; random
+/// numbers are the same in each instance; there are no files, arguments or environment; the words of a panic reach the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn sleeps_random_numbers_and_panics() {
+    let (host, plugin, _cache) = load("tests/plugins/go-runtime", |_| {});
+    let request = |parameters: &str| ActionRequest {
+        incident: IncidentId("inc-1".into()),
+        targets: Vec::new(),
+        parameters: parameters.into(),
+        started: 1_767_225_600_000_000_000,
+        now: 1_767_225_605_000_000_000,
+    };
+    let mut random = Vec::new();
+    for _ in 0..2 {
+        let began = Instant::now();
+        let request = request(r#"{"sleep_ms":200}"#);
+        let plan = host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap();
+        let took = began.elapsed();
+        let number = |name: &str| plan.extra[name].parse::<u64>().unwrap();
+        assert!((200..400).contains(&number("slept_ms")), "{:?}", plan.extra);
+        assert!(number("waited_ms") >= 200 && took >= Duration::from_millis(200), "{:?}", plan.extra);
+        assert!(number("waited_ms") < 2_000, "one after the other: {:?}", plan.extra);
+        assert!(number("apart_ms") < 1_000, "{:?}", plan.extra);
+        assert_eq!((plan.extra["file"].as_str(), plan.extra["environment"].as_str()), ("true", "0"));
+        random.push(plan.extra["random"].clone());
+    }
+    assert_eq!(random[0], random[1]);
+
+    let lines = Arc::new(Lines::default());
+    let cache = tempfile::tempdir().unwrap();
+    let host = PluginHost::with_logs(HostConfig::new(cache.path().join("cache")), lines.clone()).unwrap();
+    let bytes = built("tests/plugins/go-runtime");
+    let plugin = host.load_bytes(Path::new("go-runtime"), &bytes).unwrap();
+    let request = request(r#"{"panic":"all is lost"}"#);
+    host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap_err();
+    assert_eq!(plugin.counters().traps_total, 1);
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines[0].message, "panic: all is lost");
+    assert!(lines[0].fields[0].1.contains("main.runtime.Plan"), "{:?}", lines[0].fields);
 }
 
 /// Answers as HAProxy's statistics page does, at once.
