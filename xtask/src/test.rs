@@ -109,7 +109,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut wasm = None;
     run.phase("setup", || {
         wasm = Some(toolchain::find(workspace, choice)?);
-        Ok(())
+        toolchain::go::install(workspace).map(drop)
     });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));
@@ -134,6 +134,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
             if packed {
                 run.phase("tests", || {
                     let mut test = workspace.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+                    test.env("PATH", toolchain::go::path(workspace)?);
                     process::run_lines(&mut test, |line| counts.add(line))
                 });
                 run.phase("policy tests", || policies(workspace, &mut counts));

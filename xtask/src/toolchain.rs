@@ -5,6 +5,8 @@
 //! crate before it is used.
 
 mod debian;
+pub(crate) mod go;
+mod packages;
 
 use crate::{process, workspace::Workspace};
 use anyhow::{Context, Result, bail};

@@ -1,0 +1,3 @@
+module github.com/salve-healing/salve/sdk/go
+
+go 1.24

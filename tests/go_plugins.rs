@@ -1,0 +1,298 @@
+//! Plugins in Go: their runtime inside of long-lived instances, what they cost, and the tests of the SDK and the examples.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use salve_authoring::{Project, Silent};
+use salve_model::{
+    Attributes, Target, TargetId, Tenant,
+    batch::{Batch, SeriesAdded},
+    call::{
+        BoxFuture, CallError, EdgeStats, HttpResponse, Read, ReadAnswer, SeriesInfo, ServiceStats, Session,
+        Telemetry, Write, WriteAnswer,
+    },
+    incident::IncidentId,
+    telemetry::{Change, SeriesKey, SeriesRef},
+};
+use salve_plugins::{ActionRequest, DetectorOptions, GuestLogLine, HostConfig, LogSink, Plugin, PluginHost};
+use std::{
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Log lines of guests, kept.
+#[derive(Default)]
+struct Lines(Mutex<Vec<GuestLogLine>>);
+
+impl LogSink for Lines {
+    fn write(&self, line: GuestLogLine) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// The component of the project in `folder`.
+fn built(folder: &str) -> Vec<u8> {
+    // Tests share projects, and a project has one build folder.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _turn = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let project = Project::open(&salve_tests::root().join(folder)).unwrap();
+    match salve_authoring::build(&project, &mut Silent) {
+        Ok(built) => built.component,
+        Err(error) => panic!("{error}\nhint: {}", error.hint().unwrap_or_default()),
+    }
+}
+
+/// Builds the project in `folder` and loads it.
+fn load(folder: &str, change: impl FnOnce(&mut HostConfig)) -> (PluginHost, Arc<Plugin>, tempfile::TempDir) {
+    let component = built(folder);
+    let cache = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(cache.path().join("cache"));
+    config.limits.wall_clock_ms = Some(120_000);
+    change(&mut config);
+    let host = PluginHost::new(config).unwrap();
+    let plugin = host.load_bytes(Path::new(folder), &component).unwrap();
+    (host, plugin, cache)
+}
+
+fn series(id: u32) -> SeriesAdded {
+    let attributes = Attributes::from([("service.name".to_owned(), format!("shop-{id}"))]);
+    SeriesAdded {
+        id,
+        series: SeriesRef {
+            key: SeriesKey(id.into()),
+            tenant: Tenant::default(),
+            service: format!("shop-{id}"),
+            name: "latency".into(),
+            unit: "ms".into(),
+            attributes: Attributes::new(),
+        },
+        group: 0,
+        limit: None,
+        attributes,
+    }
+}
+
+/// A batch of one point for each of `count` series; `turn` 0 adds them.
+fn batch(turn: u32, count: u32) -> Batch {
+    let now = 1_767_225_600_000_000_000 + u64::from(turn) * 1_000_000_000;
+    Batch {
+        sequence: u64::from(turn) + 1,
+        now,
+        added: if turn == 0 { (0..count).map(series).collect() } else { Vec::new() },
+        removed: Vec::new(),
+        series: (0..count).collect(),
+        offsets: (0..=count).collect(),
+        times: vec![now; count as usize],
+        values: (0..count).map(|id| 100.0 + f64::from((turn * 7 + id * 3) % 10)).collect(),
+        point_flags: vec![0; count as usize],
+        scores: false,
+    }
+}
+
+fn options(parameters: &str) -> DetectorOptions {
+    DetectorOptions { name: "stress".into(), parameters_json: parameters.into(), state: None }
+}
+
+/// The value in the middle, and the one that 1 % are above.
+fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+/// Scenario: one instance, a million batches, each with garbage, goroutines, channels and sleeps.
+/// Guarantees: no trap, no series set aside, no lost call; sleeps keep their order and cost no time; the collector ran
+/// many times, and what it keeps does not grow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_calls_in_one_instance() {
+    const CALLS: u32 = 1_000_000;
+    let (host, plugin, _cache) = load("tests/plugins/go-stress", |config| {
+        config.limits.memory_bytes = Some(256 << 20);
+        config.limits.cpu_ms = Some(10_000);
+    });
+    let mut detector = host.detector(&plugin, options("{}")).await.unwrap();
+    let mut heap_early = 0.0;
+    for turn in 0..CALLS {
+        let output = detector.observe(&batch(turn, 1)).await.unwrap();
+        let seen = &output.observations[0];
+        assert_eq!(seen.value, f64::from(turn) + 1.0);
+        if turn == 100_000 {
+            heap_early = seen.upper;
+        }
+        if turn == CALLS - 1_000 {
+            let (collections, heap) = (seen.lower, seen.upper);
+            assert!(collections > 100.0, "the collector ran {collections} times");
+            assert!(heap < heap_early * 2.0 + 8e6, "the heap grew from {heap_early} to {heap} bytes");
+            // A tick each 10 ms of the virtual clock, of which each call takes at least 2.
+            assert!(seen.expected > f64::from(CALLS) * 0.15, "{} ticks", seen.expected);
+        }
+    }
+    assert_eq!(detector.take_set_aside(), []);
+    let counters = plugin.counters();
+    assert_eq!((counters.faults_total, counters.instances_total), (0, 1));
+}
+
+/// Scenario: a live heap of 100 MiB under a memory limit of 256 MiB, and garbage of several times that.
+/// Guarantees: the collector keeps the instance within its limit for as long as it lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_heap_under_a_raised_limit() {
+    let (host, plugin, _cache) = load("tests/plugins/go-stress", |config| {
+        config.limits.memory_bytes = Some(256 << 20);
+        config.limits.cpu_ms = Some(30_000);
+        config.limits.cpu_setup_ms = Some(60_000);
+    });
+    let mut detector = host.detector(&plugin, options(r#"{"heap_mib":100}"#)).await.unwrap();
+    for turn in 0..1_001 {
+        let output = detector.observe(&batch(turn, 1)).await.unwrap();
+        if turn == 1_000 {
+            let heap = output.observations[0].upper;
+            assert!(heap > f64::from(100 << 20), "the heap has {heap} bytes");
+        }
+    }
+    assert_eq!(plugin.counters().faults_total, 0);
+    assert_eq!(plugin.counters().instances_total, 1);
+}
+
+/// Scenario: an action whose ten goroutines sleep for 200 ms at one time, that asks for random numbers and files, and that
+/// panics.
+/// Guarantees: sleeps wait for real before the next call to the host, at one time and not one after the other; random
+/// numbers are the same in each instance; there are no files, arguments or environment; the words of a panic reach the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn sleeps_random_numbers_and_panics() {
+    let (host, plugin, _cache) = load("tests/plugins/go-runtime", |_| {});
+    let request = |parameters: &str| ActionRequest {
+        incident: IncidentId("inc-1".into()),
+        targets: Vec::new(),
+        parameters: parameters.into(),
+        started: 1_767_225_600_000_000_000,
+        now: 1_767_225_605_000_000_000,
+    };
+    let mut random = Vec::new();
+    for _ in 0..2 {
+        let began = Instant::now();
+        let request = request(r#"{"sleep_ms":200}"#);
+        let plan = host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap();
+        let took = began.elapsed();
+        let number = |name: &str| plan.extra[name].parse::<u64>().unwrap();
+        assert!((200..400).contains(&number("slept_ms")), "{:?}", plan.extra);
+        assert!(number("waited_ms") >= 200 && took >= Duration::from_millis(200), "{:?}", plan.extra);
+        assert!(number("waited_ms") < 2_000, "one after the other: {:?}", plan.extra);
+        assert!(number("apart_ms") < 1_000, "{:?}", plan.extra);
+        assert_eq!((plan.extra["file"].as_str(), plan.extra["environment"].as_str()), ("true", "0"));
+        random.push(plan.extra["random"].clone());
+    }
+    assert_eq!(random[0], random[1]);
+
+    let lines = Arc::new(Lines::default());
+    let cache = tempfile::tempdir().unwrap();
+    let host = PluginHost::with_logs(HostConfig::new(cache.path().join("cache")), lines.clone()).unwrap();
+    let bytes = built("tests/plugins/go-runtime");
+    let plugin = host.load_bytes(Path::new("go-runtime"), &bytes).unwrap();
+    let request = request(r#"{"panic":"all is lost"}"#);
+    host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap_err();
+    assert_eq!(plugin.counters().traps_total, 1);
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines[0].message, "panic: all is lost");
+    assert!(lines[0].fields[0].1.contains("main.runtime.Plan"), "{:?}", lines[0].fields);
+}
+
+/// Answers as HAProxy's statistics page does, at once.
+struct Statistics;
+
+impl Session for Statistics {
+    fn read(&self, _: Read) -> BoxFuture<'_, Result<ReadAnswer, CallError>> {
+        let body = "# pxname,svname,scur,status\nshop,a,0,UP\nshop,b,0,UP\nshop,BACKEND,0,UP\n";
+        let response = HttpResponse { status: 200, headers: Vec::new(), body: body.into() };
+        Box::pin(async move { Ok(ReadAnswer::Http(response)) })
+    }
+
+    fn write(&self, _: Write) -> BoxFuture<'_, Result<WriteAnswer, CallError>> {
+        Box::pin(async { Err(CallError::TimedOut) })
+    }
+}
+
+impl Telemetry for Statistics {
+    fn services(&self, _: u64, _: u64) -> Vec<ServiceStats> {
+        Vec::new()
+    }
+    fn edges(&self, _: u64, _: u64) -> Vec<EdgeStats> {
+        Vec::new()
+    }
+    fn changes(&self, _: u64, _: u64) -> Vec<Change> {
+        Vec::new()
+    }
+    fn find(&self, _: &str, _: &str) -> Vec<SeriesInfo> {
+        Vec::new()
+    }
+    fn points(&self, _: u32, _: u64, _: u64) -> Vec<(u64, f64)> {
+        Vec::new()
+    }
+}
+
+/// Guarantees: a fresh instance of the example action makes its plan, and the example detector works off a batch, within
+/// ten times of what they should take (600 µs, 20 µs) on a machine that does something else as well. Prints what they took.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_calls_cost() {
+    let (host, plugin, _cache) = load("examples/action-go", |_| {});
+    let request = || ActionRequest {
+        incident: IncidentId("inc-1".into()),
+        targets: vec![Target {
+            id: TargetId("balancer".into()),
+            attributes: Attributes::new(),
+            objects: Vec::new(),
+        }],
+        parameters: r#"{"backend":"shop","server":"a"}"#.into(),
+        started: 1,
+        now: 2,
+    };
+    let mut times = Vec::new();
+    for _ in 0..1_000 {
+        let began = Instant::now();
+        let plan = host.plan(&plugin, request(), Arc::new(Statistics), Arc::new(Statistics)).await.unwrap();
+        times.push(began.elapsed());
+        assert_eq!(plan.steps.len(), 1);
+    }
+    let (p50, p99) = quantiles(times);
+    let counters = plugin.counters();
+    let cpu_us = counters.cpu_us_total / counters.calls_total;
+    println!(
+        "Go action, fresh instance and plan with one call to the host: p50 {p50:?}, p99 {p99:?}, CPU {cpu_us} µs"
+    );
+    assert!(p50 < Duration::from_millis(6), "{p50:?}");
+
+    let (host, plugin, _cache) = load("examples/detector-go", |_| {});
+    for count in [1, 10, 100, 1_000] {
+        let mut detector = host.detector(&plugin, options("{}")).await.unwrap();
+        let mut times = Vec::new();
+        for turn in 0..5_000 {
+            let batch = batch(turn, count);
+            let began = Instant::now();
+            detector.observe(&batch).await.unwrap();
+            times.push(began.elapsed());
+        }
+        let (p50, p99) = quantiles(times);
+        println!("Go detector, a batch of {count} series with a point each: p50 {p50:?}, p99 {p99:?}");
+        assert!(count > 1 || p50 < Duration::from_micros(200), "{p50:?}");
+    }
+    assert_eq!(plugin.counters().faults_total, 0);
+}
+
+/// Guarantees: the SDK and the examples pass their own tests, natively, as their authors run them.
+#[test]
+fn tests_of_authors() {
+    for folder in ["sdk/go", "examples/action-go", "examples/detector-go"] {
+        let output = Command::new("go")
+            .args(["test", "./..."])
+            .current_dir(salve_tests::root().join(folder))
+            .env("GOTOOLCHAIN", "local")
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start `go`: {error}\nhint: run `cargo xtask setup`"));
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "`go test ./...` in {folder}:\n{said}");
+    }
+}
