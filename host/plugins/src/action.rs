@@ -83,6 +83,8 @@ pub struct RawOutcome {
     pub done: bool,
     /// One sentence, escaped.
     pub note: String,
+    /// The plugin's own.
+    pub extra: Attributes,
 }
 
 impl PluginHost {
@@ -254,7 +256,11 @@ fn failure(failure: act::Failure) -> ActionError {
 }
 
 fn check_outcome(outcome: act::Outcome) -> RawOutcome {
-    RawOutcome { done: outcome.done, note: escape(&outcome.note, SENTENCE_CHARS_MAX) }
+    RawOutcome {
+        done: outcome.done,
+        note: escape(&outcome.note, SENTENCE_CHARS_MAX),
+        extra: outcome.extra.into_iter().take(EXTRA_MAX).collect(),
+    }
 }
 
 /// Refuses proposals that no broker could make sense of.

@@ -1,0 +1,86 @@
+//! A language's plugins: built by their own toolchain, loaded by the real host.
+
+use salve_authoring::{Progress, Project};
+use salve_plugins::{GuestLogLine, HostConfig, LimitSettings, LogSink, Plugin, PluginHost};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+/// Log lines of guests, kept.
+#[derive(Default)]
+pub(crate) struct Lines(pub(crate) Mutex<Vec<GuestLogLine>>);
+
+impl LogSink for Lines {
+    fn write(&self, line: GuestLogLine) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+/// A plugin and the host that it runs on.
+pub(crate) struct Loaded {
+    pub(crate) host: PluginHost,
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) lines: Arc<Lines>,
+    _folder: tempfile::TempDir,
+}
+
+/// Shows what the tools do, in the test's output.
+struct Told;
+
+impl Progress for Told {
+    fn step(&mut self, what: &str) {
+        eprintln!("{what}");
+    }
+    fn line(&mut self, line: &str) {
+        eprintln!("  {line}");
+    }
+}
+
+/// An error with its causes and hint.
+fn whole(error: &dyn std::error::Error, hint: Option<String>) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text + &hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+}
+
+/// Builds and loads `sdk/conformance/LANGUAGE/ROLE`.
+pub(crate) fn load(language: &str, role: &str) -> Loaded {
+    let folder = salve_tests::root().join("sdk/conformance").join(language).join(role);
+    let project = Project::open(&folder).unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
+    let built = salve_authoring::build(&project, &mut Told)
+        .unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = HostConfig::new(folder.path().join("cache"));
+    config.guest_threads = Some(2);
+    // What is tested is meaning, not speed: limits of time only end what hangs.
+    config.limits = LimitSettings {
+        memory_bytes: Some(256 << 20),
+        cpu_ms: Some(30_000),
+        cpu_setup_ms: Some(60_000),
+        wall_clock_ms: Some(120_000),
+        output_bytes: Some(64 << 20),
+        ..LimitSettings::default()
+    };
+    let lines = Arc::new(Lines::default());
+    let host = PluginHost::with_logs(config, lines.clone()).unwrap();
+    let plugin = host
+        .load_bytes(Path::new(language), &built.component)
+        .unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
+    Loaded { host, plugin, lines, _folder: folder }
+}
+
+/// Runs a test's future.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
