@@ -142,7 +142,7 @@ fn shown(output: &DetectorOutput) -> (Vec<String>, Option<Vec<String>>, u64) {
 
 /// Checks all cases of detectors on the detector of a language.
 pub(crate) fn conforms(language: &str) {
-    let cases = cases::of_role::<Case>("detector");
+    let cases = cases::of_role::<Case>("detector", language);
     let loaded = plugin::load(language, "detector");
     plugin::block_on(async {
         for case in &cases {

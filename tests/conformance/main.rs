@@ -47,4 +47,6 @@ macro_rules! languages {
 
 languages! {
     rust,
+    js,
+    python,
 }

@@ -8,6 +8,7 @@ import * as process from "./capability/process.js";
 import * as check from "./check.js";
 import { CallError, Failure } from "./failure.js";
 import { seed } from "./guards.js";
+import * as received from "./received.js";
 
 const CAPABILITIES = { config, http, notify, process };
 
@@ -15,10 +16,10 @@ const CAPABILITIES = { config, http, notify, process };
 class Request {
   constructor({ incident, targets, parameters: json, started, now }) {
     this.incident = incident;
-    this.targets = targets.map(({ id, attributes }) => ({ id, attributes: Object.fromEntries(attributes) }));
+    this.targets = targets.map(received.target);
     this.parameters = parameters(json);
-    this.started = Number(started);
-    this.now = Number(now);
+    this.started = received.u64(started);
+    this.now = received.u64(now);
   }
   /** The first target. */
   get target() {
@@ -123,20 +124,19 @@ export function defineAction({ plan, execute, undo }) {
       },
       asVariant,
     );
-  const received = (plan) => ({ ...plan, extra: Object.fromEntries(plan.extra) });
   return {
     role: "action",
     act: {
       plan: (raw) => call("plan", raw, (request) => proposal(plan(request))),
       execute: (raw, rawPlan) =>
         call("execute", raw, (request) => {
-          const plan = received(rawPlan);
+          const plan = received.proposal(rawPlan);
           return outcome(execute ? execute(request, plan) : executePlan(plan), "execute");
         }),
       undo: (raw, rawPlan, rawReceipts) =>
         call("undo", raw, (request) => {
-          const plan = received(rawPlan);
-          const receipts = rawReceipts.map((receipt) => ({ ...receipt, extra: Object.fromEntries(receipt.extra) }));
+          const plan = received.proposal(rawPlan);
+          const receipts = rawReceipts.map(received.receipt);
           return outcome(undo ? undo(request, plan, receipts) : undoReceipts(plan, receipts), "undo");
         }),
     },

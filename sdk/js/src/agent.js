@@ -3,13 +3,14 @@
 import { asText, run } from "./call.js";
 import * as check from "./check.js";
 import { seed } from "./guards.js";
+import * as received from "./received.js";
 
-const received = (raw) => ({
+const incidentOf = (raw) => ({
   ...raw,
-  started: Number(raw.started),
-  now: Number(raw.now),
-  symptoms: raw.symptoms.map((symptom) => ({ ...symptom, attributes: Object.fromEntries(symptom.attributes) })),
-  targets: raw.targets.map(({ id, attributes }) => ({ id, attributes: Object.fromEntries(attributes) })),
+  started: received.u64(raw.started),
+  now: received.u64(raw.now),
+  symptoms: raw.symptoms.map(received.symptom),
+  targets: raw.targets.map(received.target),
 });
 
 const evidence = (given, path) => ({
@@ -55,7 +56,7 @@ export function defineAgent({ consult }) {
           "consult",
           () => {
             seed(`${incident.id} ${incident.now}`);
-            return findings(consult(received(incident), question));
+            return findings(consult(incidentOf(incident), question));
           },
           asText,
         ),

@@ -2,9 +2,10 @@
 
 import { whole32 } from "./check.js";
 import { hostInterface } from "./host.js";
+import { u64 } from "./received.js";
 
 /** Unix nanoseconds as a Number: exact to 256 ns. */
-export const now = () => Number(hostInterface("clock").now());
+export const now = () => u64(hostInterface("clock").now());
 
 /** Unix milliseconds, as `Date` takes them. */
 export const nowMs = () => Math.floor(now() / 1e6);

@@ -44,7 +44,9 @@ export class Writer {
   text(value) {
     const bytes = encodeUtf8(value);
     this.u32(bytes.length);
-    this.#bytes.set(bytes, this.#grow(bytes.length));
+    // First: growing replaces the bytes.
+    const at = this.#grow(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
   /** The bytes written so far. */

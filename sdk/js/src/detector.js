@@ -4,6 +4,7 @@ import { asText, parameters, run } from "./call.js";
 import * as check from "./check.js";
 import { Failure } from "./failure.js";
 import { seed } from "./guards.js";
+import * as received from "./received.js";
 
 /** Bit of a point's flags: first after a gap or a counter reset. */
 export const FLAG_AFTER_GAP = 1;
@@ -61,12 +62,13 @@ function output(given) {
 }
 
 /** The batch as authors see it: times as Numbers, made when they are asked for. */
-function received(raw) {
+function batchOf(raw) {
   let times = null;
   return {
     ...raw,
-    now: Number(raw.now),
-    added: raw.added.map(described),
+    sequence: received.u64(raw.sequence),
+    now: received.u64(raw.now),
+    added: raw.added.map(received.series),
     exactTimes: raw.times,
     get times() {
       times ??= Float64Array.from(raw.times, Number);
@@ -74,8 +76,6 @@ function received(raw) {
     },
   };
 }
-
-const described = (series) => ({ ...series, limit: series.limit ?? null, attributes: Object.fromEntries(series.attributes) });
 
 /**
  * Makes a detector of a class: `new Detector(parameters)`, `observe(batch)`, and `snapshot()` and `restore(state)` if there
@@ -106,7 +106,7 @@ export function defineDetector(Detector) {
         run(
           "observe",
           () => {
-            return output(made().observe(received(batch)));
+            return output(made().observe(batchOf(batch)));
           },
           asText,
         ),
@@ -124,7 +124,7 @@ export function defineDetector(Detector) {
         run(
           "restore",
           () => {
-            made().restore?.({ format, bytes: Uint8Array.from(bytes) });
+            made().restore?.({ format: received.u32(format), bytes: Uint8Array.from(bytes) });
           },
           asText,
         ),

@@ -152,6 +152,20 @@ test("wrong values are named", () => {
   assert.throws(() => config.set("t", "k", 1), /without a host; in tests/);
 });
 
+// Guarantees: numbers and texts come back as they were written, also where the writer grows; what is cut off is refused.
+test("snapshots", () => {
+  for (const length of [0, 1, 250, 255, 256, 257, 5000]) {
+    const text = "ü".repeat(length);
+    const bytes = new Writer().u8(7).text(text).u32(4294967295).u64(2n ** 64n - 1n).f64(-0.5).bytes();
+    const reader = new Reader(bytes);
+    assert.deepEqual([reader.u8(), reader.text(), reader.u32(), reader.u64(), reader.f64()], [7, text, 4294967295, 2n ** 64n - 1n, -0.5]);
+    assert.equal(reader.remaining, 0);
+    const cut = new Reader(bytes.slice(0, -1));
+    assert.throws(() => [cut.u8(), cut.text(), cut.u32(), cut.u64(), cut.f64()], { message: "the snapshot ends too early" });
+  }
+  assert.throws(() => new Reader(new Writer().f64(NaN).bytes()).finite(), { message: /not finite/ });
+});
+
 class Mean {
   #table = new SeriesTable();
   constructor({ most = 10 } = {}) {

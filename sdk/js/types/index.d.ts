@@ -227,6 +227,16 @@ export namespace http {
     json(): any;
     header(name: string): string | undefined;
   }
+  /** A request in full, as it is sent. */
+  function request(request: RequestInput & { method: string }): {
+    target: string;
+    method: string;
+    path: string;
+    query: [string, string][];
+    headers: [string, string][];
+    body: Uint8Array;
+    idempotencyKey: string | null;
+  };
   /** GET, or HEAD. */
   function get(request: RequestInput): Response;
   /** Any other method. */

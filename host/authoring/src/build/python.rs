@@ -23,7 +23,7 @@ const ENTRY: &str = "salve_entry";
 
 /// The component, without its manifest.
 pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Result<Vec<u8>, BuildError> {
-    let module = module(project)?;
+    let Source { module, paths: more } = source(project)?;
     let venv = site_packages(&project.folder.join(".venv"));
     let python = Path::new("python3");
     if !pins::is_there(python) {
@@ -60,8 +60,9 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     let sdk = if has_sdk { None } else { Some(sdk::place(&sdk::PYTHON)?) };
     let source = project.folder.join("src");
     let source = source.is_dir().then_some(source);
-    let paths = [Some(own), source, Some(project.folder.clone()), venv, sdk];
-    for path in paths.into_iter().flatten() {
+    let paths =
+        [Some(own), source, Some(project.folder.clone())].into_iter().chain(more.into_iter().map(Some));
+    for path in paths.chain([venv, sdk]).flatten() {
         command.arg("--python-path").arg(path);
     }
     tool::run(&mut command, "make a component with CPython in it (10 to 30 seconds)", progress, || {
@@ -70,8 +71,16 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     tool::read(&out)
 }
 
-/// The author's module: `[tool.salve] module` of `pyproject.toml`.
-fn module(project: &Project) -> Result<String, BuildError> {
+/// What `[tool.salve]` of `pyproject.toml` says.
+#[derive(Debug, PartialEq)]
+struct Source {
+    /// The author's module.
+    module: String,
+    /// Folders besides the project's own in which modules are found: `paths`, relative to the project.
+    paths: Vec<PathBuf>,
+}
+
+fn source(project: &Project) -> Result<Source, BuildError> {
     let path = project.folder.join("pyproject.toml");
     let text = tool::read_text(&path)?;
     let wrong = |step, message: String| BuildError::File {
@@ -80,8 +89,17 @@ fn module(project: &Project) -> Result<String, BuildError> {
         source: std::io::Error::other(message),
     };
     let table: toml::Table = toml::from_str(&text).map_err(|error| wrong("parse", error.to_string()))?;
-    let named = table.get("tool").and_then(|tool| tool.get("salve")).and_then(|salve| salve.get("module"));
-    let module = named.and_then(toml::Value::as_str).unwrap_or(MODULE).to_owned();
+    let salve = table.get("tool").and_then(|tool| tool.get("salve"));
+    let key = |name| salve.and_then(|salve| salve.get(name));
+    let module = key("module").and_then(toml::Value::as_str).unwrap_or(MODULE).to_owned();
+    let mut paths = Vec::new();
+    for path in key("paths").and_then(toml::Value::as_array).into_iter().flatten() {
+        let folder = project.folder.join(path.as_str().unwrap_or_default());
+        if !path.is_str() || !folder.is_dir() {
+            return Err(wrong("use `[tool.salve] paths` of", format!("there is no folder {path}")));
+        }
+        paths.push(folder);
+    }
     let is_name = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -95,7 +113,7 @@ fn module(project: &Project) -> Result<String, BuildError> {
         base.join(format!("{file}.py")).is_file() || base.join(&file).join("__init__.py").is_file()
     });
     if found {
-        return Ok(module);
+        return Ok(Source { module, paths });
     }
     Err(wrong(
         "find the module of",
@@ -177,16 +195,18 @@ mod tests {
             ("", "cannot find the module of"),
             ("[tool.salve]\nmodule = 'os; import sys'", "cannot use `[tool.salve] module` of"),
             ("[tool.salve]\nmodule = '../x'", "cannot use `[tool.salve] module` of"),
+            ("[tool.salve]\npaths = ['absent']", "cannot use `[tool.salve] paths` of"),
             ("[tool", "cannot parse"),
         ] {
             let (_folder, project) = project(pyproject);
             let error = component(&project, &mut Silent).unwrap_err();
             assert!(error.to_string().starts_with(message), "{error}");
         }
-        let (folder, project) = project("[tool.salve]\nmodule = 'own.plugin'");
+        let (folder, project) = project("[tool.salve]\nmodule = 'own.plugin'\npaths = ['../']");
         fs::create_dir_all(folder.path().join("src/own")).unwrap();
         fs::write(folder.path().join("src/own/plugin.py"), "").unwrap();
-        assert_eq!(module(&project).unwrap(), "own.plugin");
+        let found = source(&project).unwrap();
+        assert_eq!((found.module.as_str(), found.paths.len()), ("own.plugin", 1));
         insta::assert_snapshot!(entry_module(Role::Action, "own.plugin"), @r#"
         from salve_plugin import _runtime
 

@@ -3,15 +3,16 @@
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
 import { idOf, step } from "../plan.js";
+import * as received from "../received.js";
 
 const host = () => hostInterface("config");
 const text = (value) => (value === null || value === undefined ? null : String(value).toWellFormed());
 
 export const get = (target, key) => guarded(() => host().get(idOf(target), key)) ?? null;
-export const history = (target, key) => guarded(() => host().history(idOf(target), key));
+export const history = (target, key) => guarded(() => host().history(idOf(target), key)).map(received.version);
 export const keys = (target) => guarded(() => host().keys(idOf(target)));
 /** `null` removes the key. */
-export const set = (target, key, value) => guarded(() => host().set(idOf(target), key, text(value)));
+export const set = (target, key, value) => received.receipt(guarded(() => host().set(idOf(target), key, text(value))));
 
 export const setStep = (target, key, value) => step("config", "set", target, { key, value: text(value) });
 

@@ -3,6 +3,7 @@
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
 import { bodySha256, canonicalJson, idOf, step } from "../plan.js";
+import * as received from "../received.js";
 import { bytesOf, decodeUtf8, pairs } from "../text.js";
 
 const host = () => hostInterface("http");
@@ -57,7 +58,7 @@ export const get = (given) => new Response(guarded(() => host().get(request({ me
 /** Any other method. Gives back `{ response, receipt }`. */
 export function send(given) {
   const [response, receipt] = guarded(() => host().send(request(given)));
-  return { response: new Response(response), receipt };
+  return { response: new Response(response), receipt: received.receipt(receipt) };
 }
 
 /** The step that licenses `send` with just this request; its body by digest. */

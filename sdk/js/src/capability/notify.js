@@ -3,10 +3,12 @@
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
 import { idOf, step } from "../plan.js";
+import * as received from "../received.js";
 import { pairs } from "../text.js";
 
 /** After a `timed-out` nobody knows whether it arrived; do not repeat it. */
-export const send = (target, fields) => guarded(() => hostInterface("notify").send(idOf(target), pairs(fields)));
+export const send = (target, fields) => 
+  received.receipt(guarded(() => hostInterface("notify").send(idOf(target), pairs(fields))));
 
 export const sendStep = (target, fields) => step("notify", "send", target, { fields: pairs(fields) });
 

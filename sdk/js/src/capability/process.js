@@ -3,13 +3,14 @@
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
 import { idOf, step } from "../plan.js";
+import * as received from "../received.js";
 
 const host = () => hostInterface("process");
 
-export const status = (target) => guarded(() => host().status(idOf(target)));
-export const start = (target) => guarded(() => host().start(idOf(target)));
-export const stop = (target) => guarded(() => host().stop(idOf(target)));
-export const restart = (target) => guarded(() => host().restart(idOf(target)));
+export const status = (target) => received.processStatus(guarded(() => host().status(idOf(target))));
+export const start = (target) => received.receipt(guarded(() => host().start(idOf(target))));
+export const stop = (target) => received.receipt(guarded(() => host().stop(idOf(target))));
+export const restart = (target) => received.receipt(guarded(() => host().restart(idOf(target))));
 
 export const startStep = (target) => step("process", "start", target, {});
 export const stopStep = (target) => step("process", "stop", target, {});
