@@ -85,49 +85,53 @@ export function defineDetector(Detector) {
   if (typeof Detector !== "function" || typeof Detector.prototype?.observe !== "function") {
     throw new TypeError("a detector is a class with a method `observe`");
   }
+  // A component has one instance, a test as many as it wants.
+  const fresh = () => exportsOf(Detector);
+  return { role: "detector", detect: fresh(), fresh };
+}
+
+/** The contract's functions around one instance. */
+function exportsOf(Detector) {
   let instance = null;
   const made = () => {
     if (instance === null) throw Failure.invalid("`configure` was not called");
     return instance;
   };
   return {
-    role: "detector",
-    detect: {
-      configure: (json) =>
-        run(
-          "configure",
-          () => {
-            seed("");
-            instance = new Detector(parameters(json));
-          },
-          asText,
-        ),
-      observe: (batch) =>
-        run(
-          "observe",
-          () => {
-            return output(made().observe(batchOf(batch)));
-          },
-          asText,
-        ),
-      snapshot: () =>
-        run(
-          "snapshot",
-          () => {
-            if (made().snapshot === undefined) return { format: 0, bytes: new Uint8Array() };
-            const { format, bytes } = check.record(instance.snapshot(), "what `snapshot` returns");
-            return { format: check.whole32(format, "format"), bytes: check.bytes(bytes, "bytes") };
-          },
-          asText,
-        ),
-      restore: ({ format, bytes }) =>
-        run(
-          "restore",
-          () => {
-            made().restore?.({ format: received.u32(format), bytes: Uint8Array.from(bytes) });
-          },
-          asText,
-        ),
-    },
+    configure: (json) =>
+      run(
+        "configure",
+        () => {
+          seed("");
+          instance = new Detector(parameters(json));
+        },
+        asText,
+      ),
+    observe: (batch) =>
+      run(
+        "observe",
+        () => {
+          return output(made().observe(batchOf(batch)));
+        },
+        asText,
+      ),
+    snapshot: () =>
+      run(
+        "snapshot",
+        () => {
+          if (made().snapshot === undefined) return { format: 0, bytes: new Uint8Array() };
+          const { format, bytes } = check.record(instance.snapshot(), "what `snapshot` returns");
+          return { format: check.whole32(format, "format"), bytes: check.bytes(bytes, "bytes") };
+        },
+        asText,
+      ),
+    restore: ({ format, bytes }) =>
+      run(
+        "restore",
+        () => {
+          made().restore?.({ format: received.u32(format), bytes: Uint8Array.from(bytes) });
+        },
+        asText,
+      ),
   };
 }

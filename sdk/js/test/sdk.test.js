@@ -203,9 +203,11 @@ class Mean {
 // Scenario: a restart after which the host numbers the series anew. Guarantees: each finds its own state; broken bytes are refused.
 test("detector state survives a restart", () => {
   const run = new DetectorTest(defineDetector(Mean), { parameters: { most: 5 } });
+  const other = new DetectorTest(defineDetector(Mean));
   const [a, b] = [run.add("a", { x: "1" }), run.add("b")];
   for (let i = 0; i < 5; i++) assert.deepEqual(run.push([[a, 100], [b, 0]]), []);
   const state = run.snapshot();
+  assert.equal(other.snapshot().bytes.length, 0);
   run.restartFrom(state);
   const [seen] = run.push([[a, 100], [b, 50]]);
   assert.deepEqual([seen.series, seen.value, seen.expected], [b, 50, 0]);

@@ -98,7 +98,7 @@ export class DetectorTest {
   /** The host's time of the next batch, Unix nanoseconds. */
   now = EPOCH_NS;
   constructor(detector, { parameters = {}, stepMs = 1000 } = {}) {
-    this.#detect = check(detector, "detector").detect;
+    this.#detect = check(detector, "detector").fresh();
     this.#parameters = JSON.stringify(parameters);
     this.host = new FakeHost();
     this.stepMs = stepMs;
