@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Find or install what compiles Rust to WebAssembly, and prove that it works.
+    /// Find or install what builds plugins: Rust for WebAssembly (and prove that it works), Node.js, Python and their tools.
     Setup(Toolchain),
     /// Build the release binaries, the plugins and the demo shop into `target/dist`.
     Build(Toolchain),
@@ -100,6 +100,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup(Toolchain { choice }) => {
             let wasm = toolchain::find(&workspace, choice)?;
             println!("{} compiles Rust to WebAssembly", wasm.name());
+            toolchain::node::prepare()?;
+            toolchain::python::prepare()?;
         }
         Task::Build(Toolchain { choice }) => dist::build(&workspace, choice)?,
         Task::Guests(Toolchain { choice }) => {

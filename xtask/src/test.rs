@@ -109,7 +109,8 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut wasm = None;
     run.phase("setup", || {
         wasm = Some(toolchain::find(workspace, choice)?);
-        Ok(())
+        toolchain::node::prepare()?;
+        toolchain::python::prepare()
     });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));

@@ -5,6 +5,11 @@
 //! crate before it is used.
 
 mod debian;
+pub(crate) mod node;
+#[path = "../../host/authoring/src/build/pins.rs"]
+mod pins;
+mod program;
+pub(crate) mod python;
 
 use crate::{process, workspace::Workspace};
 use anyhow::{Context, Result, bail};

@@ -121,7 +121,7 @@ class ErrorBurst {
         const { score, confidence, expected, upper } = seen;
         observations.push({
           series,
-          time: batch.exactTimes[at],
+          time: batch.times[at],
           kind: /** @type {const} */ ("point"),
           rising: true,
           score,

@@ -4,6 +4,13 @@ import { CallError, Failure } from "./failure.js";
 import { during } from "./host.js";
 import * as log from "./log.js";
 
+let trap = () => {};
+
+/** What ends the call in a component: what is thrown would be taken for the contract's error where that is a text. */
+export function trapBy(end) {
+  trap = end;
+}
+
 /**
  * Runs the author's code. What it throws as `Failure` becomes the contract's error by `failed`; anything else is a fault of
  * the plugin: it is written to the host's log and thrown on, and the call traps.
@@ -17,6 +24,7 @@ export function run(name, body, failed) {
       if (failure instanceof Failure) throw failed(failure);
       const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
       log.error(`${name}: ${what}`, error?.stack ? { stack: error.stack } : {});
+      trap();
       throw error;
     }
   });

@@ -61,19 +61,17 @@ function output(given) {
   };
 }
 
-/** The batch as authors see it: times as Numbers, made when they are asked for. */
+/** The batch as authors see it. */
 function batchOf(raw) {
-  let times = null;
+  const times = received.u64s(raw.times);
   return {
     ...raw,
     sequence: received.u64(raw.sequence),
     now: received.u64(raw.now),
     added: raw.added.map(received.series),
-    exactTimes: raw.times,
-    get times() {
-      times ??= Float64Array.from(raw.times, Number);
-      return times;
-    },
+    removed: received.u32s(raw.removed),
+    series: received.u32s(raw.series),
+    times,
   };
 }
 
@@ -110,9 +108,7 @@ function exportsOf(Detector) {
     observe: (batch) =>
       run(
         "observe",
-        () => {
-          return output(made().observe(batchOf(batch)));
-        },
+        () => output(made().observe(batchOf(batch))),
         asText,
       ),
     snapshot: () =>

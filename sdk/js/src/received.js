@@ -6,6 +6,14 @@ export const u64 = (value) => (value < 0 ? Number(value) + 18446744073709551616 
 /** A number of 32 bits. */
 export const u32 = (value) => value >>> 0;
 
+/** The list as it is, or with its numbers converted if one of them has a sign: most lists have none. */
+function unsigned(list, convert) {
+  for (let at = 0; at < list.length; at++) if (list[at] < 0) return list.map(convert);
+  return list;
+}
+export const u64s = (list) => unsigned(list, u64);
+export const u32s = (list) => unsigned(list, u32);
+
 const optional = (value, convert) => (value === null || value === undefined ? null : convert(value));
 export const attributes = (list) => Object.fromEntries(list);
 export const target = ({ id, attributes: list }) => ({ id, attributes: attributes(list) });

@@ -1,5 +1,6 @@
 // What a component begins with. `salve plugin build` writes a module that calls this; authors do not.
 
+import { trapBy } from "./call.js";
 import { forEngine } from "./check.js";
 import { install } from "./guards.js";
 import { connect } from "./host.js";
@@ -8,6 +9,8 @@ import { connect } from "./host.js";
 export function begin(host) {
   connect(host);
   forEngine();
+  // The engine's own clock, which is not there: it traps.
+  trapBy(Date.now);
   install({ all: true });
 }
 

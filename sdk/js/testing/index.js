@@ -146,12 +146,6 @@ export class DetectorTest {
       batch.values.push(value);
       batch.offsets[batch.offsets.length - 1] = batch.values.length;
     }
-    // As the engine gives them.
-    batch.removed = Uint32Array.from(batch.removed);
-    batch.series = Uint32Array.from(batch.series);
-    batch.offsets = Uint32Array.from(batch.offsets);
-    batch.times = BigUint64Array.from(batch.times, BigInt);
-    batch.values = Float64Array.from(batch.values);
     this.#added = [];
     this.#removed = [];
     this.now += this.stepMs * 1e6;

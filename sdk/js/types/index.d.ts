@@ -332,14 +332,12 @@ export interface Batch {
   /** The only clock a detector has. */
   now: number;
   added: Series[];
-  removed: Uint32Array;
-  series: Uint32Array;
-  offsets: Uint32Array;
-  /** Unix nanoseconds as Numbers. */
-  readonly times: Float64Array;
-  /** The same, exact. */
-  exactTimes: BigUint64Array;
-  values: Float64Array;
+  removed: number[];
+  series: number[];
+  offsets: number[];
+  /** Unix nanoseconds. */
+  times: number[];
+  values: number[];
   pointFlags: Uint8Array;
   /** Whether dense scores are asked for. */
   scores: boolean;
@@ -348,7 +346,7 @@ export interface Batch {
 /** One abnormal point. Repeat it for every point while the episode lasts. */
 export interface Observation {
   series: number;
-  time: number | bigint;
+  time: number;
   kind: Kind;
   rising: boolean;
   /** How abnormal, 0 to 1; 0.5 is where the detector would alert by itself. */

@@ -25,7 +25,7 @@ const ENTRIES: [&str; 4] = ["src/plugin.ts", "src/plugin.js", "plugin.ts", "plug
 /// The component, without its manifest.
 pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Result<Vec<u8>, BuildError> {
     let entry = entry(project)?;
-    if !pins::is_there(Path::new("node")) {
+    if !tool::is_there(Path::new("node")) {
         return Err(node_missing("`node`"));
     }
     let mut cache = None;

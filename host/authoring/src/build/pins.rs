@@ -5,7 +5,7 @@
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 /// Tools that come from a language's own package registry.
@@ -110,15 +110,4 @@ pub(crate) fn install_as<E>(
 fn remove(folder: &Path) {
     // If it stays, that is harmless: its name begins with a dot, and nobody looks there.
     fs::remove_dir_all(folder).unwrap_or_default();
-}
-
-/// Whether a program can be started and answers `--version`.
-pub(crate) fn is_there(program: &Path) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }

@@ -26,7 +26,7 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     let Source { module, paths: more } = source(project)?;
     let venv = site_packages(&project.folder.join(".venv"));
     let python = Path::new("python3");
-    if !pins::is_there(python) {
+    if !tool::is_there(python) {
         return Err(python_missing("`python3`"));
     }
     let componentize = match &venv {

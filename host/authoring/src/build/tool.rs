@@ -124,3 +124,14 @@ pub(super) fn not_installed(
         ),
     }
 }
+
+/// Whether a program can be started and answers `--version`.
+pub(super) fn is_there(program: &Path) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

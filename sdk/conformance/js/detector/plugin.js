@@ -17,7 +17,7 @@ const shown = (batch) =>
     term.list(batch.removed),
     term.list(batch.series),
     term.list(batch.offsets),
-    term.list(batch.exactTimes, term.integer),
+    term.list(batch.times, term.integer),
     term.list(batch.values, term.double),
     term.list(batch.pointFlags),
     batch.scores,
@@ -67,7 +67,7 @@ class Scripted {
         const [lower, upper] = [expected - threshold, expected + threshold];
         if (deviation > threshold) {
           const kind = KINDS[count % 5];
-          const time = batch.exactTimes[at];
+          const time = batch.times[at];
           observations.push({ series, time, kind, rising: value > expected, score, confidence, value, expected, lower, upper, reason });
         }
         scores.score[at] = score;

@@ -6,8 +6,7 @@ component is built there is no host.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, TypeVar
+from typing import Any, Dict, Optional, TypeVar
 
 _interfaces: Optional[Dict[str, Any]] = None
 _in_call = False
@@ -28,15 +27,19 @@ def connect(interfaces: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
     return before
 
 
-@contextmanager
-def during() -> Iterator[None]:
-    """A call of the plugin, within which the host can be reached."""
-    global _in_call
-    before, _in_call = _in_call, True
-    try:
-        yield
-    finally:
-        _in_call = before
+class during:
+    """A call of the plugin, within which the host can be reached.
+
+    Not by ``contextlib``: that sets attributes of what is raised, and the contract's errors are frozen.
+    """
+
+    def __enter__(self) -> None:
+        global _in_call
+        self._before, _in_call = _in_call, True
+
+    def __exit__(self, *_raised: object) -> None:
+        global _in_call
+        _in_call = self._before
 
 
 def has(name: str) -> bool:
