@@ -205,7 +205,7 @@ impl Approved {
 
 /// Checks all cases of actions on the action of a language.
 pub(crate) fn conforms(language: &str) {
-    let cases = cases::of_role::<Case>("action");
+    let cases = cases::of_role::<Case>("action", language);
     let loaded = plugin::load(language, "action");
     plugin::block_on(async {
         for case in &cases {

@@ -105,7 +105,7 @@ struct Supposed {
 
 /// Checks all cases of agents on the agent of a language.
 pub(crate) fn conforms(language: &str) {
-    let cases = cases::of_role::<Case>("agent");
+    let cases = cases::of_role::<Case>("agent", language);
     let loaded = plugin::load(language, "agent");
     plugin::block_on(async {
         for case in &cases {

@@ -48,17 +48,14 @@ enum Step {
     },
 }
 
-/// Time, value, flags.
-type Point = (u64, f64, u8);
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Points {
     now: u64,
     added: Vec<Added>,
     removed: Vec<u32>,
-    /// Of each series its points.
-    points: Vec<(u32, Vec<Point>)>,
+    /// Of each series its points: time, value, flags.
+    points: Vec<(u32, Vec<(u64, f64, u8)>)>,
     scores: bool,
 }
 
@@ -145,7 +142,7 @@ fn shown(output: &DetectorOutput) -> (Vec<String>, Option<Vec<String>>, u64) {
 
 /// Checks all cases of detectors on the detector of a language.
 pub(crate) fn conforms(language: &str) {
-    let cases = cases::of_role::<Case>("detector");
+    let cases = cases::of_role::<Case>("detector", language);
     let loaded = plugin::load(language, "detector");
     plugin::block_on(async {
         for case in &cases {

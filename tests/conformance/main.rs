@@ -48,4 +48,6 @@ macro_rules! languages {
 languages! {
     rust,
     go,
+    js,
+    python,
 }

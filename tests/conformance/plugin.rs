@@ -1,7 +1,7 @@
 //! A language's plugins: built by their own toolchain, loaded by the real host.
 
-use salve_authoring::{Progress, Project};
 use salve_plugins::{GuestLogLine, HostConfig, LimitSettings, LogSink, Plugin, PluginHost};
+use salve_tests::components;
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -22,41 +22,15 @@ pub(crate) struct Loaded {
     pub(crate) host: PluginHost,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) lines: Arc<Lines>,
-    _folder: tempfile::TempDir,
-}
-
-/// Shows what the tools do, in the test's output.
-struct Told;
-
-impl Progress for Told {
-    fn step(&mut self, what: &str) {
-        eprintln!("{what}");
-    }
-    fn line(&mut self, line: &str) {
-        eprintln!("  {line}");
-    }
-}
-
-/// An error with its causes and hint.
-fn whole(error: &dyn std::error::Error, hint: Option<String>) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text + &hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }
 
 /// Builds and loads `sdk/conformance/LANGUAGE/ROLE`.
 pub(crate) fn load(language: &str, role: &str) -> Loaded {
-    let folder = salve_tests::root().join("sdk/conformance").join(language).join(role);
-    let project = Project::open(&folder).unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
-    let built = salve_authoring::build(&project, &mut Told)
-        .unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
+    let suite = salve_tests::root().join("sdk/conformance").join(language);
+    let sdk = salve_tests::root().join("sdk").join(language);
+    let component = components::built(&suite.join(role), &[&suite, &sdk]);
 
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = HostConfig::new(folder.path().join("cache"));
+    let mut config = HostConfig::new(components::compiled());
     config.guest_threads = Some(2);
     // What is tested is meaning, not speed: limits of time only end what hangs.
     config.limits = LimitSettings {
@@ -70,9 +44,9 @@ pub(crate) fn load(language: &str, role: &str) -> Loaded {
     let lines = Arc::new(Lines::default());
     let host = PluginHost::with_logs(config, lines.clone()).unwrap();
     let plugin = host
-        .load_bytes(Path::new(language), &built.component)
-        .unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
-    Loaded { host, plugin, lines, _folder: folder }
+        .load_bytes(Path::new(language), &component)
+        .unwrap_or_else(|error| panic!("{}", components::whole(&error, error.hint())));
+    Loaded { host, plugin, lines }
 }
 
 /// Runs a test's future.

@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Find or install what compiles Rust and Go to WebAssembly, and what tests run against; prove that it works.
+    /// Find or install what builds plugins in each language, and what tests run against; prove that it works.
     Setup(Toolchain),
     /// Build the release binaries, the plugins and the demo shop into `target/dist`.
     Build(Toolchain),
@@ -98,9 +98,8 @@ fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
         Task::Setup(Toolchain { choice }) => {
-            let wasm = toolchain::find(&workspace, choice)?;
+            let wasm = toolchain::setup(&workspace, choice)?;
             println!("{} compiles Rust to WebAssembly", wasm.name());
-            println!("{} compiles Go to WebAssembly", toolchain::go::install(&workspace)?);
         }
         Task::Build(Toolchain { choice }) => dist::build(&workspace, choice)?,
         Task::Guests(Toolchain { choice }) => {

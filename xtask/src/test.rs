@@ -108,8 +108,8 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut counts = Counts::default();
     let mut wasm = None;
     run.phase("setup", || {
-        wasm = Some(toolchain::find(workspace, choice)?);
-        toolchain::go::install(workspace).map(drop)
+        wasm = Some(toolchain::setup(workspace, choice)?);
+        Ok(())
     });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));

@@ -6,7 +6,12 @@
 
 mod debian;
 pub(crate) mod go;
+mod node;
 mod packages;
+#[path = "../../host/authoring/src/build/pins.rs"]
+mod pins;
+mod program;
+mod python;
 
 use crate::{process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
@@ -24,6 +29,16 @@ pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// How long `rustup target add` may take: 20 MB, but a server that cannot be reached must not stop us for long.
 const RUSTUP_WITHIN: Duration = Duration::from_secs(180);
+
+/// Finds or installs all that builds plugins, in each language, and the programs that tests run against; gives back what
+/// compiles Rust.
+pub(crate) fn setup(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
+    let wasm = find(workspace, choice)?;
+    println!("{} compiles Go to WebAssembly", go::install(workspace)?);
+    node::prepare()?;
+    python::prepare()?;
+    Ok(wasm)
+}
 
 /// Which toolchain to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

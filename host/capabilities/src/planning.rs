@@ -380,7 +380,18 @@ impl Brokers {
                     } else {
                         VerbClass::AtMostOnce
                     };
-                    (None, None, class)
+                    let reversible = grant.http.as_ref().is_some_and(|http| http.reversible);
+                    let inverse = match &raw.inverse {
+                        Some(given) if reversible => {
+                            let back = RawStep { arguments: given.clone(), inverse: None, ..raw.clone() };
+                            let back = Checked::from_raw(&back)
+                                .map_err(|reason| wrong(format!("its inverse makes no sense: {reason}")))?;
+                            self.shared.permit(&registry, plugin, &back, true).await?;
+                            serde_json::from_str(given).map(|value| canonical(&value)).ok()
+                        }
+                        _ => None,
+                    };
+                    (None, inverse, class)
                 }
                 Effect::Notify { .. } => (None, None, VerbClass::AtMostOnce),
             };

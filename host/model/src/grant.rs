@@ -55,6 +55,10 @@ pub struct HttpGrant {
     /// A repeat with the same `Idempotency-Key` is harmless: writes are keyed, not at-most-once.
     #[serde(default)]
     pub keyed: bool,
+    /// The plugin may state in its plan how a call is taken back, by another call that is granted, too. Without it a
+    /// call cannot be undone.
+    #[serde(default)]
+    pub reversible: bool,
     /// Name of the `[[secret]]` that goes into the `authorization` header.
     #[serde(default)]
     pub secret: Option<String>,

@@ -2,8 +2,10 @@
 
 mod go;
 mod javascript;
+mod pins;
 mod python;
 mod rust;
+mod sdk;
 mod tool;
 
 use crate::{Language, Progress, Project};

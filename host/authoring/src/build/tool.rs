@@ -2,8 +2,11 @@
 
 use super::BuildError;
 use crate::Progress;
+use salve_plugins::{Manifest, wit_files};
 use std::{
-    io::{BufRead, BufReader},
+    fs,
+    io::{BufRead, BufReader, ErrorKind},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -65,4 +68,70 @@ pub(super) fn run(
     }
     last.extend(text.lines().rev().take(LINES_SHOWN).collect::<Vec<_>>().into_iter().rev().map(String::from));
     Err(failed(status.to_string(), Vec::from(last).join("\n")))
+}
+
+/// A [`BuildError::File`].
+pub(super) fn file_error(step: &'static str, path: &Path, source: std::io::Error) -> BuildError {
+    BuildError::File { step, path: path.to_owned(), source }
+}
+
+/// Writes a file of the build, and the folders above it.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), BuildError> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|error| file_error("create the folder", folder, error))?;
+    fs::write(path, text).map_err(|error| file_error("write", path, error))
+}
+
+/// Reads what a tool made.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(|error| file_error("read the component", path, error))
+}
+
+/// Reads a file of the project.
+pub(super) fn read_text(path: &Path) -> Result<String, BuildError> {
+    fs::read_to_string(path).map_err(|error| file_error("read", path, error))
+}
+
+/// Removes what an earlier build made, so that it cannot be taken for the new one.
+pub(super) fn remove(path: &Path) -> Result<(), BuildError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the plugin's own world, for tools that read WIT from a folder.
+pub(super) fn write_wit(folder: &Path, manifest: &Manifest) -> Result<(), BuildError> {
+    wit_files(manifest).iter().try_for_each(|(name, text)| write(&folder.join(name), text))
+}
+
+/// A package manager that did not bring the tools: most often there is no way to the registry.
+pub(super) fn not_installed(
+    error: BuildError,
+    tools: &str,
+    language: &'static str,
+    by_hand: &str,
+) -> BuildError {
+    let BuildError::Tool { command, status, output, .. } = error else { return error };
+    let last =
+        output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
+    BuildError::ToolMissing {
+        tool: tools.to_owned(),
+        language,
+        install: format!(
+            "`{command}` ended with {status}: {last}. If the network is down, try again later; or install them in the project \
+             where there is one: `{by_hand}`."
+        ),
+    }
+}
+
+/// Whether a program can be started and answers `--version`.
+pub(super) fn is_there(program: &Path) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

@@ -93,6 +93,7 @@ fn http_grant() -> Grant {
         headers: vec!["x-reason".into(), "content-type".into()],
         safe_read: true,
         keyed: false,
+        reversible: false,
         secret: None,
     });
     granted
@@ -380,6 +381,38 @@ async fn idempotency_keys() {
     assert_eq!(made.steps[0].class, VerbClass::Keyed);
     crate::bench::execute(&brokers, &made).write(Write::HttpSend(post)).await.unwrap();
     assert_eq!(log.lock().unwrap()[0].headers["idempotency-key"], "inc-1.0");
+}
+
+/// Scenario: a plugin states how its call is taken back. Guarantees: refused unless the grant says that calls are reversible;
+/// then `undo` makes just that call, once; a way back that no grant covers is refused with the plan.
+#[tokio::test]
+async fn a_granted_way_back() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    let (open, close) = (request("POST", "/api/tickets"), request("POST", "/api/tickets/7/close"));
+    let back = |close: &HttpRequest| salve_capabilities::RawStep {
+        inverse: Some(step(close).arguments),
+        ..step(&open)
+    };
+    let refused = planned(&bench.brokers(), "call", vec![back(&close)]).await.unwrap_err();
+    assert!(refused.to_string().contains("its inverse is none"), "{refused}");
+
+    bench.config.grants[0].http.as_mut().unwrap().reversible = true;
+    let brokers = bench.brokers();
+    let elsewhere = planned(&brokers, "call", vec![back(&request("POST", "/admin"))]).await.unwrap_err();
+    assert!(matches!(elsewhere, CallError::Denied(Denied::NotGranted(_))), "{elsewhere}");
+    let made = planned(&brokers, "call", vec![back(&close)]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    let receipt = session.write(Write::HttpSend(open)).await.unwrap().receipt;
+    session.finish().await;
+    let undo = crate::bench::undo(&brokers, &made, vec![receipt]);
+    let other = undo.write(Write::HttpSend(request("POST", "/api/tickets/8/close"))).await.unwrap_err();
+    assert!(matches!(other, CallError::Denied(Denied::NotInPlan(_))), "{other}");
+    undo.write(Write::HttpSend(close.clone())).await.unwrap();
+    let again = undo.write(Write::HttpSend(close)).await.unwrap_err();
+    assert!(matches!(again, CallError::Denied(Denied::NotInPlan(_))), "{again}");
+    let paths: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.uri.clone()).collect();
+    assert_eq!(paths, ["/api/tickets", "/api/tickets/7/close"]);
 }
 
 fn channel(bench: &mut Bench, url: String) {

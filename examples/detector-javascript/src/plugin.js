@@ -1,0 +1,190 @@
+// @ts-check
+// Observes bursts in series that count events: errors, restarts, new label values in an interval.
+//
+// Counts are no normal numbers: the more there are, the more they scatter. Anscombe's transform x -> 2 sqrt(x + 3/8) makes the
+// scatter of a Poisson count about 1, whatever its mean (F. J. Anscombe, Biometrika 35 (1948) 246-254). What is usual is then
+// the median of the window, and its spread the median absolute deviation, but at least that 1: neither is moved by bursts.
+//
+// What always holds:
+// - a point costs one search and one move within a sorted window: O(window_points) bytes moved, no sort
+// - a burst enters the window only as the highest count that is still usual, so that it does not become usual while it lasts,
+//   and a new level that stays becomes usual after about half a window
+// - until the window is a quarter full nothing is said
+//
+// Not here: rates of single events (their count must be in the series), drops (`absence`).
+
+import { FLAG_AFTER_GAP, Failure, Reader, SeriesTable, Writer, bySeries, defineDetector, zeroScores } from "salve-plugin";
+
+/** Layout of snapshots. */
+const FORMAT = 1;
+/** From median absolute deviation to standard deviation, for normally distributed values. */
+const MAD_TO_DEVIATION = 1.4826;
+/** Standard deviation of a transformed Poisson count. */
+const POISSON_DEVIATION = 1;
+
+/** @param {number} count */
+const transformed = (count) => 2 * Math.sqrt(Math.max(count, 0) + 0.375);
+/** @param {number} value */
+const counted = (value) => Math.max(0, (value / 2) ** 2 - 0.375);
+
+/** The newest transformed counts, by age and by size. */
+class Window {
+  /** @param {number} size */
+  constructor(size) {
+    this.size = size;
+    /** @type {number[]} */
+    this.byAge = [];
+    /** @type {number[]} */
+    this.sorted = [];
+    /** Index of the oldest, once the window is full. */
+    this.oldest = 0;
+  }
+  /**
+   * The first index whose value is not below.
+   * @param {number} value
+   */
+  #place(value) {
+    let [low, high] = [0, this.sorted.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.sorted[middle] < value) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  /** @param {number} value */
+  push(value) {
+    if (this.byAge.length < this.size) this.byAge.push(value);
+    else {
+      this.sorted.splice(this.#place(this.byAge[this.oldest]), 1);
+      this.byAge[this.oldest] = value;
+      this.oldest = (this.oldest + 1) % this.size;
+    }
+    this.sorted.splice(this.#place(value), 0, value);
+  }
+  median() {
+    return this.sorted[this.sorted.length >> 1];
+  }
+  /** The median distance from the median: a walk outwards from the middle, half the window long. */
+  deviation() {
+    const { sorted } = this;
+    const middle = this.median();
+    let right = sorted.length >> 1;
+    let left = right - 1;
+    let distance = 0;
+    for (let seen = 0; seen <= sorted.length >> 1; seen++) {
+      const above = right < sorted.length ? sorted[right] - middle : Infinity;
+      const below = left >= 0 ? middle - sorted[left] : Infinity;
+      if (above <= below) right++;
+      else left--;
+      distance = Math.min(above, below);
+    }
+    return distance;
+  }
+  /** Oldest first. */
+  *values() {
+    for (let index = 0; index < this.byAge.length; index++) yield this.byAge[(this.oldest + index) % this.byAge.length];
+  }
+}
+
+class ErrorBurst {
+  /** @type {SeriesTable<Window>} */
+  #series = new SeriesTable();
+
+  /** @param {{ window_points?: number, deviations?: number, count_min?: number }} parameters See `plugin.toml`. */
+  constructor({ window_points = 60, deviations = 5, count_min = 5 }) {
+    this.windowPoints = window_points;
+    this.deviations = deviations;
+    this.countMin = count_min;
+  }
+
+  /** @param {import("salve-plugin").Batch} batch */
+  observe(batch) {
+    this.#series.update(batch, () => new Window(this.windowPoints));
+    const observations = [];
+    const scores = batch.scores ? zeroScores(batch.values.length) : null;
+    for (const { series, from, to } of bySeries(batch)) {
+      const window = this.#series.get(series);
+      if (window === undefined) continue;
+      for (let at = from; at < to; at++) {
+        const value = batch.values[at];
+        const seen = this.#look(window, value, (batch.pointFlags[at] & FLAG_AFTER_GAP) !== 0);
+        if (seen === null) continue;
+        if (scores !== null) {
+          scores.score[at] = seen.score;
+          scores.confidence[at] = seen.confidence;
+          scores.expected[at] = seen.expected;
+          scores.lower[at] = 0;
+          scores.upper[at] = seen.upper;
+        }
+        if (!seen.burst) continue;
+        const { score, confidence, expected, upper } = seen;
+        observations.push({
+          series,
+          time: batch.times[at],
+          kind: /** @type {const} */ ("point"),
+          rising: true,
+          score,
+          confidence,
+          value,
+          expected,
+          lower: 0,
+          upper,
+          reason: `${value.toPrecision(4)} where ${expected.toPrecision(3)} is usual and ${upper.toPrecision(3)} still is`,
+        });
+      }
+    }
+    return { observations, scores };
+  }
+
+  /**
+   * Compares a count with the window and adds it; null while too little is known.
+   * @param {Window} window
+   * @param {number} value
+   * @param {boolean} afterGap
+   */
+  #look(window, value, afterGap) {
+    const known = window.byAge.length;
+    const mark = transformed(value);
+    // The first count after a gap may be that of the whole gap.
+    if (known * 4 < this.windowPoints || afterGap) {
+      if (!afterGap) window.push(mark);
+      return null;
+    }
+    const usual = window.median();
+    const deviation = Math.max(POISSON_DEVIATION, MAD_TO_DEVIATION * window.deviation());
+    const bound = usual + this.deviations * deviation;
+    const away = Math.max(0, (mark - usual) / deviation);
+    const burst = mark > bound && value >= this.countMin;
+    window.push(Math.min(mark, bound));
+    return {
+      burst,
+      // 0.5 at the bound, towards 1 above it.
+      score: away / (away + this.deviations),
+      confidence: Math.min(1, known / this.windowPoints),
+      expected: counted(usual),
+      upper: Math.max(counted(bound), this.countMin),
+    };
+  }
+
+  snapshot() {
+    const writer = new Writer();
+    this.#series.write(writer, (to, window) => {
+      to.u32(window.byAge.length);
+      for (const value of window.values()) to.f64(value);
+    });
+    return { format: FORMAT, bytes: writer.bytes() };
+  }
+
+  /** @param {import("salve-plugin").State} state */
+  restore({ format, bytes }) {
+    if (format !== FORMAT) throw Failure.invalid(`the snapshot has layout ${format}; this version reads ${FORMAT}`);
+    this.#series.read(new Reader(bytes), (from) => {
+      const window = new Window(this.windowPoints);
+      for (let left = from.u32(); left > 0; left--) window.push(from.finite());
+      return window;
+    });
+  }
+}
+
+export default defineDetector(ErrorBurst);

@@ -1,0 +1,50 @@
+// Values as the engine gives them, made what the contract means: it hands over numbers of 32 and 64 bits as signed ones, and
+// attributes as pairs.
+
+/** A number of 64 bits. */
+export const u64 = (value) => (value < 0 ? Number(value) + 18446744073709551616 : Number(value));
+/** A number of 32 bits. */
+export const u32 = (value) => value >>> 0;
+
+/** The list as it is, or with its numbers converted if one of them has a sign: most lists have none. */
+function unsigned(list, convert) {
+  for (let at = 0; at < list.length; at++) if (list[at] < 0) return list.map(convert);
+  return list;
+}
+export const u64s = (list) => unsigned(list, u64);
+export const u32s = (list) => unsigned(list, u32);
+
+const optional = (value, convert) => (value === null || value === undefined ? null : convert(value));
+export const attributes = (list) => Object.fromEntries(list);
+export const target = ({ id, attributes: list }) => ({ id, attributes: attributes(list) });
+
+export const receipt = (raw) => ({ ...raw, call: u64(raw.call), step: u32(raw.step), extra: attributes(raw.extra) });
+export const processStatus = (raw) => ({
+  ...raw,
+  pid: optional(raw.pid, u32),
+  started: optional(raw.started, u64),
+  rssBytes: u64(raw.rssBytes),
+});
+export const version = (raw) => ({ ...raw, since: u64(raw.since) });
+export const serviceStats = (raw) => ({ ...raw, lastSeen: u64(raw.lastSeen) });
+export const change = (raw) => ({ ...raw, time: u64(raw.time) });
+export const seriesInfo = (raw) => ({ ...raw, id: u32(raw.id), attributes: attributes(raw.attributes) });
+export const point = (raw) => ({ ...raw, time: u64(raw.time) });
+export const symptom = (raw) => ({ ...raw, since: u64(raw.since), attributes: attributes(raw.attributes) });
+export const series = (raw) => ({
+  ...raw,
+  id: u32(raw.id),
+  group: u32(raw.group),
+  limit: raw.limit ?? null,
+  attributes: attributes(raw.attributes),
+});
+export const proposal = (raw) => ({
+  ...raw,
+  expect: raw.expect.map((expectation) => ({
+    ...expectation,
+    withinMs: u64(expectation.withinMs),
+    holdMs: u64(expectation.holdMs),
+    samplesMin: u32(expectation.samplesMin),
+  })),
+  extra: attributes(raw.extra),
+});
