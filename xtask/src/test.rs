@@ -134,6 +134,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
             if packed {
                 run.phase("tests", || {
                     let mut test = workspace.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+                    wasm.tell_tests(&mut test);
                     process::run_lines(&mut test, |line| counts.add(line))
                 });
                 run.phase("policy tests", || policies(workspace, &mut counts));

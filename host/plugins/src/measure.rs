@@ -17,8 +17,7 @@ impl PluginHost {
     /// # Errors
     /// [`GuestError`]: it does not start.
     pub async fn instantiate(&self, plugin: &Arc<Plugin>) -> Result<(), GuestError> {
-        let reach =
-            Reach { context: String::new(), telemetry: Arc::new(Nothing), session: None, now_ns: 0 };
+        let reach = Reach { context: String::new(), telemetry: Arc::new(Nothing), session: None, now_ns: 0 };
         call::fresh(&self.0, plugin, "instantiate", reach, |_, _| Box::pin(async { Ok(()) })).await
     }
 }
