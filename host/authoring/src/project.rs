@@ -40,8 +40,8 @@ impl Language {
         match self {
             Self::Rust => "cargo test",
             Self::Go => "go test ./...",
-            Self::JavaScript => "npm test",
-            Self::Python => "python3 -m unittest",
+            Self::JavaScript => "npm install && npm test",
+            Self::Python => ".venv/bin/python -m unittest (README.md makes .venv)",
         }
     }
 

@@ -211,15 +211,34 @@ impl Sdk {
     /// As the language's project file has it.
     fn dependency(&self, language: Language) -> String {
         let version = env!("CARGO_PKG_VERSION");
-        // JSON's quoting is TOML's and JavaScript's too.
+        // JSON's quoting is TOML's, JavaScript's and Go's too.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         match (language, self) {
             (Language::Rust, Self::Registry) => quoted(version),
             (Language::Rust, Self::Folder(folder)) => {
                 format!("{{ path = {} }}", quoted(&folder.display().to_string()))
             }
-            (_, Self::Registry) => version.to_owned(),
-            (_, Self::Folder(folder)) => folder.display().to_string(),
+            (Language::JavaScript, Self::Registry) => quoted(version),
+            (Language::JavaScript, Self::Folder(folder)) => quoted(&format!("file:{}", folder.display())),
+            (Language::Python, Self::Registry) => quoted(&format!("salve-plugin=={version}")),
+            (Language::Python, Self::Folder(folder)) => {
+                quoted(&format!("salve-plugin @ file://{}", folder.display()))
+            }
+            (Language::Go, Self::Registry) => String::new(),
+            (Language::Go, Self::Folder(folder)) => {
+                format!(
+                    "\nreplace github.com/salve-healing/salve/sdk/go => {}\n",
+                    quoted(&folder.display().to_string())
+                )
+            }
+        }
+    }
+
+    /// As it is installed by hand.
+    fn pip(&self) -> String {
+        match self {
+            Self::Registry => format!("salve-plugin=={}", env!("CARGO_PKG_VERSION")),
+            Self::Folder(folder) => format!("'{}'", folder.display()),
         }
     }
 }
@@ -293,6 +312,7 @@ fn values(order: &Order, sdk: &Sdk) -> Vec<(&'static str, String)> {
         ("role", order.role.to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("sdk", sdk.dependency(order.language)),
+        ("sdk_pip", sdk.pip()),
         ("about", about.to_owned()),
         ("call", call.to_owned()),
         ("grant", grant.to_owned()),
@@ -340,23 +360,38 @@ mod tests {
         Order { name: name.into(), role, language: Language::Rust, folder: Some(folder.into()), sdk: None }
     }
 
-    /// Guarantees: a new project of any role opens as one, its cases and requests can be read, no placeholder is left, and
-    /// it has everything that was promised.
+    /// Languages that have templates.
+    fn languages() -> impl Iterator<Item = Language> {
+        Language::ALL.into_iter().filter(|language| templates::project(*language, Role::Agent, &[]).is_some())
+    }
+
+    /// Guarantees: a new project of any role and language opens as one, its cases and requests can be read, no placeholder
+    /// is left, and it has everything that was promised.
     #[test]
     fn projects_are_complete() {
         let below = tempfile::tempdir().unwrap();
-        for role in [Role::Action, Role::Agent, Role::Detector] {
-            let folder = below.path().join(format!("my-{role}"));
+        let roles = [Role::Action, Role::Agent, Role::Detector];
+        for (language, role) in languages().flat_map(|language| roles.map(|role| (language, role))) {
+            let name = format!("my-{role}-{}", language.name());
+            let folder = below.path().join(&name);
             fs::create_dir(&folder).unwrap();
-            let made = Scaffold::make(&order(&format!("my-{role}"), role, &folder)).unwrap();
-            for path in ["plugin.toml", "README.md", ".gitignore", "src/lib.rs", "recorded/incident.json"] {
+            let order = Order { language, sdk: Some("registry".into()), ..order(&name, role, &folder) };
+            let made = Scaffold::make(&order).unwrap();
+            for path in
+                ["plugin.toml", "README.md", ".gitignore", "recorded/incident.json", language.marker()]
+            {
                 assert!(made.files.iter().any(|file| file == path), "{path} in {:?}", made.files);
             }
+            assert!(
+                made.files.iter().any(|file| file.contains("test") || file == "src/lib.rs"),
+                "{:?}",
+                made.files
+            );
             for path in &made.files {
                 assert!(!fs::read_to_string(folder.join(path)).unwrap().contains("{{"), "{path}");
             }
             let project = Project::open(&folder).unwrap();
-            assert_eq!((project.manifest.role, project.language), (role, Language::Rust));
+            assert_eq!((project.manifest.role, project.language), (role, language));
             let cases = cases::files(&project).unwrap();
             assert!(!cases.is_empty());
             for path in cases {
@@ -364,10 +399,17 @@ mod tests {
                 assert!(recording.request(&path).unwrap().incident.now > 0);
                 assert!(recording.call.role() == role && recording.expect.is_some());
             }
-            let Sdk::Folder(sdk) = made.sdk else { panic!("a test runs from a checkout") };
-            let cargo = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-            assert!(cargo.contains(&format!("salve-plugin = {{ path = \"{}\" }}", sdk.display())), "{cargo}");
         }
+    }
+
+    /// Guarantees: a program that was built from a checkout makes projects that use the SDK of it, and says so.
+    #[test]
+    fn a_checkout_is_used() {
+        let below = tempfile::tempdir().unwrap();
+        let made = Scaffold::make(&order("probe", Role::Agent, &below.path().join("probe"))).unwrap();
+        let Sdk::Folder(sdk) = made.sdk else { panic!("a test runs from a checkout") };
+        let cargo = fs::read_to_string(made.folder.join("Cargo.toml")).unwrap();
+        assert!(cargo.contains(&format!("salve-plugin = {{ path = \"{}\" }}", sdk.display())), "{cargo}");
     }
 
     /// Guarantees: bad names, a folder that is taken and an SDK that is not there are refused with a way out; nothing is
