@@ -169,7 +169,7 @@ fn whole_way(role: &str, call: &str, outcome: &str) -> Result<()> {
     // The code's own tests, as the project's README says.
     let mut unit_tests = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     unit_tests
-        .args(["test", "--release", "--quiet"])
+        .args(["test", "--quiet"])
         .current_dir(&folder)
         .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins-native"));
     Said::of(&unit_tests.output()?).good();

@@ -3,7 +3,10 @@
 //! Times are the caller's: handing over to the guest's thread and the answers of the paper world or recording are in
 //! them. Instructions are counted on an engine of their own, since counting slows guests down.
 
-use crate::trial::{self, Answers, Call, Conditions, Request, Trial, TrialError, Unwatched, WorldSeries};
+use crate::{
+    TemporaryFolder,
+    trial::{self, Answers, Call, Conditions, Request, Trial, TrialError, Unwatched, WorldSeries},
+};
 use salve_plugins::{GuestLogLine, LogSink};
 use serde::Serialize;
 use std::{
@@ -103,9 +106,9 @@ impl LogSink for NoLogs {
 /// # Errors
 /// [`TrialError`]; [`TrialError::Failing`] if the call does not go well, since the cost of failing is not the question.
 pub async fn measure(plan: &Plan<'_>) -> Result<Figures, TrialError> {
-    let compiled =
-        TempFolder::new().map_err(|source| TrialError::Write { path: std::env::temp_dir(), source })?;
-    let config = trial::host_config(compiled.0.clone());
+    let compiled = TemporaryFolder::new("salve-bench")
+        .map_err(|source| TrialError::Write { path: std::env::temp_dir(), source })?;
+    let config = trial::host_config(compiled.path().to_owned());
     let trial = Trial::load(plan.component, config.clone(), Arc::new(NoLogs))?;
     let load_cold_us = us(trial.plugin().stats().elapsed);
     let mut loads = Vec::new();
@@ -199,25 +202,6 @@ impl Plan<'_> {
 fn shorten(request: &mut Request) {
     for WorldSeries { points, .. } in &mut request.world.series {
         points.truncate(1_000);
-    }
-}
-
-/// A folder that is gone afterwards. Compiled code is in it, so it is the user's alone.
-struct TempFolder(std::path::PathBuf);
-
-impl TempFolder {
-    fn new() -> std::io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("salve-bench-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for TempFolder {
-    fn drop(&mut self) {
-        // What is left is in the system's temporary folder.
-        drop(std::fs::remove_dir_all(&self.0));
     }
 }
 

@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Largest file of an author's that is read: recordings hold points.
@@ -42,6 +44,44 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         drop(fs::remove_file(&partial));
     }
     written
+}
+
+/// A folder of mode 0700 in the system's temporary folder, gone with this: compiled code and copies of state are the
+/// user's alone.
+#[derive(Debug)]
+pub struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    /// Makes one whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(prefix: &str) -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("{prefix}-{}-{number}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                // Left by a process that had the same number and was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // What is left is in the system's temporary folder.
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Where compiled plugins of trials are kept: the user's cache folder, else a temporary one.

@@ -22,7 +22,7 @@ pub mod trial;
 mod words;
 
 pub use build::{BuildError, Built, build};
-pub use files::{compiled_folder, write_whole};
+pub use files::{TemporaryFolder, compiled_folder, write_whole};
 pub use progress::{Progress, Silent};
 pub use project::{Language, Project, ProjectError};
 pub use scaffold::{Order, Scaffold, ScaffoldError, Sdk, checkout};

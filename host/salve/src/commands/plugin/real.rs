@@ -6,13 +6,13 @@
 
 use crate::{config::Config, daemon};
 use anyhow::{Context, Result, bail};
-use salve_authoring::trial::Request;
+use salve_authoring::{TemporaryFolder, trial::Request};
 use salve_capabilities::{Brokers, BrokersConfig, Intent, Journal, JournalError, Refusal, WriteOutcome};
 use salve_model::call::BoxFuture;
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,37 +26,24 @@ const FILES_MAX: usize = 10_000;
 pub struct Real {
     /// The brokers.
     pub brokers: Arc<Brokers>,
-    folder: PathBuf,
+    _folder: TemporaryFolder,
 }
 
 impl Real {
     /// Sets the brokers up. Needs a tokio runtime.
     pub fn new(config: &Config, config_path: &Path) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("salve-trial-{}", std::process::id()));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-        // From here on the folder goes when this does.
+        let folder = TemporaryFolder::new("salve-trial").context("cannot make a temporary folder")?;
         let listeners = [config.otlp.grpc_address, config.otlp.http_address, config.health.address];
         let theirs = daemon::brokers_config(config, config_path, &listeners);
-        let state_dir = folder.join("brokers");
-        let copied = copy(&theirs.state_dir, &state_dir, &mut 0);
+        let state_dir = folder.path().join("brokers");
+        copy(&theirs.state_dir, &state_dir, &mut 0)
+            .with_context(|| format!("cannot copy the brokers' state `{}`", theirs.state_dir.display()))?;
         let mut units = theirs.units.clone();
         units.iter_mut().for_each(|unit| unit.autostart = false);
-        let started = copied
-            .with_context(|| format!("cannot copy the brokers' state `{}`", theirs.state_dir.display()))
-            .and_then(|()| {
-                Brokers::new(BrokersConfig { units, state_dir, ..theirs }, Arc::<Unrecorded>::default())
-                    .context("cannot start the brokers")
-            });
-        match started {
-            Ok(brokers) => Ok(Self { brokers: Arc::new(brokers), folder }),
-            Err(error) => {
-                drop(fs::remove_dir_all(&folder));
-                Err(error)
-            }
-        }
+        let brokers =
+            Brokers::new(BrokersConfig { units, state_dir, ..theirs }, Arc::<Unrecorded>::default())
+                .context("cannot start the brokers")?;
+        Ok(Self { brokers: Arc::new(brokers), _folder: folder })
     }
 
     /// The request with the targets as the configuration has them.
@@ -74,13 +61,6 @@ impl Real {
             target.attributes.clone_from(&found.attributes);
         }
         Ok(())
-    }
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        // What is left is in the system's temporary folder.
-        drop(fs::remove_dir_all(&self.folder));
     }
 }
 
