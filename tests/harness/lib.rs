@@ -46,6 +46,14 @@ pub fn salve() -> PathBuf {
     built("release/salve")
 }
 
+/// What compiles plugins where the installed Rust cannot: environment variables, as `cargo xtask test` found them.
+#[must_use]
+pub fn guest_environment() -> Vec<(String, String)> {
+    let text = std::env::var("SALVE_TEST_GUEST_ENVIRONMENT").unwrap_or_default();
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    text.lines().filter_map(pair).collect()
+}
+
 /// First-party and example components.
 #[must_use]
 pub fn plugins() -> PathBuf {

@@ -135,6 +135,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
                 run.phase("tests", || {
                     let mut test = workspace.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
                     test.env("PATH", toolchain::go::path(workspace)?);
+                    wasm.tell_tests(&mut test);
                     process::run_lines(&mut test, |line| counts.add(line))
                 });
                 run.phase("policy tests", || policies(workspace, &mut counts));

@@ -77,6 +77,15 @@ impl Wasm {
         }
     }
 
+    /// Tells tests that build plugins themselves about it: `NAME=VALUE`, one a line, as the harness reads them. Cargo itself
+    /// must go on with the installed Rust.
+    pub(crate) fn tell_tests(&self, test: &mut Command) {
+        let Self::Debian(environment) = self else { return };
+        let lines: Vec<_> =
+            environment.iter().map(|(name, value)| format!("{name}={}", value.to_string_lossy())).collect();
+        test.env("SALVE_TEST_GUEST_ENVIRONMENT", lines.join("\n"));
+    }
+
     /// Makes `cargo` use it.
     pub(crate) fn prepare(&self, cargo: &mut Command) {
         if let Self::Debian(environment) = self {

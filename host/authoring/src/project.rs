@@ -23,6 +23,28 @@ impl Language {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::JavaScript, Self::Python];
 
+    /// As people write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Go => "go",
+            Self::JavaScript => "js",
+            Self::Python => "python",
+        }
+    }
+
+    /// How the language's own unit tests are run in a project's folder.
+    #[must_use]
+    pub fn unit_tests(self) -> &'static str {
+        match self {
+            Self::Rust => "cargo test",
+            Self::Go => "go test ./...",
+            Self::JavaScript => "npm install && npm test",
+            Self::Python => ".venv/bin/python -m unittest (README.md makes .venv)",
+        }
+    }
+
     /// The file of a project by which the language is known.
     #[must_use]
     pub fn marker(self) -> &'static str {

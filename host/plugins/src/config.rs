@@ -137,6 +137,12 @@ pub struct HostConfig {
     /// See `quarantine_traps`, in milliseconds. Default: 600,000.
     #[serde(default = "defaults::quarantine_window_ms")]
     pub quarantine_window_ms: u64,
+    /// For trials and replays: the guests' clock moves only when they sleep, and a sleep takes no time.
+    #[serde(skip)]
+    pub virtual_clock: bool,
+    /// For measurements: instructions are counted, in `fuel_total`. Guests are slower then.
+    #[serde(skip)]
+    pub count_fuel: bool,
     /// Limits for all plugins.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -188,6 +194,8 @@ impl HostConfig {
             stack_bytes: defaults::stack_bytes(),
             quarantine_traps: defaults::quarantine_traps(),
             quarantine_window_ms: defaults::quarantine_window_ms(),
+            virtual_clock: false,
+            count_fuel: false,
             limits: LimitSettings::default(),
             plugins: BTreeMap::new(),
         }

@@ -71,6 +71,8 @@ counters! {
     series_set_aside_total,
     /// Most linear memory of any instance, in bytes.
     memory_peak_bytes,
+    /// Instructions of all calls, as wasmtime counts fuel; 0 unless `count_fuel` is set.
+    fuel_total,
     /// CPU time of all calls, in microseconds.
     cpu_us_total,
     /// Time of all calls from start to end, in microseconds.

@@ -34,6 +34,7 @@ fn common(settings: &HostConfig) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(settings.count_fuel)
         .wasm_component_model(true)
         // Guests are one thread, 32 bits wide, and equal on every machine.
         .wasm_memory64(false)

@@ -51,6 +51,10 @@ pub(crate) struct PluginIdentity {
     pub(crate) digest: String,
     pub(crate) limits: Limits,
     pub(crate) counters: PluginCounters,
+    /// See `HostConfig`.
+    pub(crate) virtual_clock: bool,
+    /// See `HostConfig`.
+    pub(crate) count_fuel: bool,
 }
 
 /// Ends a guest from within a host call or an epoch tick.
@@ -155,6 +159,10 @@ pub(crate) fn begin(store: &mut Store<GuestState>, budget: &Budget) -> Arc<Meter
     let fuel = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(fuel);
     store.set_epoch_deadline(1);
+    if store.data().plugin.count_fuel {
+        // Only counted: what limits a call is its CPU time.
+        drop(store.set_fuel(u64::MAX));
+    }
     let state = store.data_mut();
     state.host_calls = 0;
     state.limit_hit = None;
@@ -194,9 +202,13 @@ pub(crate) fn end<R>(
     began: Instant,
     ended: Ended<R>,
 ) -> Result<R, GuestErrorKind> {
+    let fuel_left = if store.data().plugin.count_fuel { store.get_fuel().ok() } else { None };
     let state = store.data_mut();
     let plugin = state.plugin.clone();
     let counters = &plugin.counters;
+    if let Some(left) = fuel_left {
+        add(&counters.fuel_total, u64::MAX - left);
+    }
     counters.call(began.elapsed(), state.meter.used(), state.limiter.memory_peak_bytes);
     add(&counters.host_calls_total, state.host_calls);
     let LogBudget { lines, dropped, .. } = state.log_budget;

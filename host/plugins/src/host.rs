@@ -437,7 +437,14 @@ impl PluginHost {
         let counters = PluginCounters::default();
         let config = &self.0.config;
         Ok(Arc::new(Plugin {
-            identity: Arc::new(PluginIdentity { manifest, digest, limits, counters }),
+            identity: Arc::new(PluginIdentity {
+                manifest,
+                digest,
+                limits,
+                counters,
+                virtual_clock: config.virtual_clock,
+                count_fuel: config.count_fuel,
+            }),
             pre,
             exports,
             path: path.to_owned(),

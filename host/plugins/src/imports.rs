@@ -36,12 +36,19 @@ impl log::Host for GuestState {
 impl clock::Host for GuestState {
     async fn now(&mut self) -> wasmtime::Result<u64> {
         self.count_host_call()?;
+        if self.plugin.virtual_clock {
+            return Ok(self.now_ns);
+        }
         let passed_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(self.now_ns.saturating_add(passed_ns))
     }
 
     async fn sleep(&mut self, duration_ms: u32) -> wasmtime::Result<()> {
         self.count_host_call()?;
+        if self.plugin.virtual_clock {
+            self.now_ns = self.now_ns.saturating_add(u64::from(duration_ms) * 1_000_000);
+            return Ok(());
+        }
         tokio::time::sleep(Duration::from_millis(duration_ms.into())).await;
         Ok(())
     }

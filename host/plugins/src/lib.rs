@@ -34,6 +34,7 @@ mod guest_log;
 mod host;
 mod imports;
 mod manifest;
+mod measure;
 mod meter;
 pub mod pack;
 mod precompiled;

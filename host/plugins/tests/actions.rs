@@ -202,3 +202,24 @@ async fn writes_outlive_their_guest() {
     })
     .await;
 }
+
+/// Scenario: a guest that sleeps for ever, on a virtual clock, and one whose instructions are counted.
+/// Guarantees: a virtual sleep takes no time; instructions are counted only if asked for, and equal calls cost equally.
+#[tokio::test]
+async fn trials_neither_wait_nor_vary() {
+    let bench = bench_with(|config| config.virtual_clock = true);
+    // 1,000 sleeps of 49 days.
+    assert_eq!(kind(plan_error(&bench, "action-sleep").await), GuestErrorKind::HostCalls { limit: 1_000 });
+
+    let bench = bench_with(|config| config.count_fuel = true);
+    let plugin = bench.load("action-echo");
+    let notes = Arc::new(Notes::default());
+    let mut costs = Vec::new();
+    for _ in 0..2 {
+        let before = plugin.counters().fuel_total;
+        watched(bench.host.plan(&plugin, request(), notes.clone(), silence())).await.unwrap();
+        costs.push(plugin.counters().fuel_total - before);
+    }
+    assert!(costs[0] > 10 && costs[0] == costs[1], "{costs:?}");
+    watched(bench.host.instantiate(&plugin)).await.unwrap();
+}

@@ -67,9 +67,28 @@ impl BuildError {
         match self {
             Self::ToolMissing { install, .. } => Some(install.clone()),
             Self::Pack(error) => error.hint(),
-            Self::Tool { .. } | Self::File { .. } => None,
+            Self::Tool { output, .. } => hint_in(output).map(str::to_owned),
+            Self::File { .. } => None,
         }
     }
+}
+
+/// What a tool's words mean that its own advice does not say, or says too long ago.
+fn hint_in(output: &str) -> Option<&'static str> {
+    let hints = [
+        ("target may not be installed", "Run `rustup target add wasm32-unknown-unknown`."),
+        ("can't find crate for `std`", "Run `rustup target add wasm32-unknown-unknown`."),
+        (
+            "linker `cc` not found",
+            "Install a C compiler, which Rust needs for macros: `apt-get install gcc`.",
+        ),
+        (
+            "no matching package named `salve-plugin` found",
+            "The SDK is not published where cargo looks; \
+            give `salve plugin new --sdk PATH` a checkout of Salve, or write its path into Cargo.toml.",
+        ),
+    ];
+    hints.into_iter().find(|(words, _)| output.contains(words)).map(|(_, hint)| hint)
 }
 
 /// Builds the project. Nothing is written outside the project's build folder and the tools' own caches.

@@ -3,13 +3,15 @@
 use super::{BuildError, tool};
 use crate::{Progress, Project};
 use salve_plugins::pack;
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// The component, without its manifest.
 pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Result<Vec<u8>, BuildError> {
-    let target = project.build_folder();
+    // Whoever sets it shares what is compiled between projects.
+    let shared = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].iter().find_map(std::env::var_os);
+    let target = shared.map_or_else(|| project.build_folder().join("cargo"), PathBuf::from);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&project.folder)

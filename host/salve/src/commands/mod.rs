@@ -153,5 +153,18 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let of_pack = || cause.downcast_ref::<salve_plugins::pack::PackError>()?.hint();
     let of_refusal = || cause.downcast_ref::<salve_plugins::Refusal>()?.hint();
     let of_manifest = || cause.downcast_ref::<salve_plugins::ManifestError>()?.hint();
-    of_ledger().or_else(of_ingest).or_else(of_load).or_else(of_pack).or_else(of_refusal).or_else(of_manifest)
+    let of_project = || cause.downcast_ref::<salve_authoring::ProjectError>()?.hint();
+    let of_build = || cause.downcast_ref::<salve_authoring::BuildError>()?.hint();
+    let of_scaffold = || cause.downcast_ref::<salve_authoring::ScaffoldError>()?.hint();
+    let of_trial = || cause.downcast_ref::<salve_authoring::trial::TrialError>()?.hint();
+    of_ledger()
+        .or_else(of_ingest)
+        .or_else(of_load)
+        .or_else(of_pack)
+        .or_else(of_refusal)
+        .or_else(of_manifest)
+        .or_else(of_project)
+        .or_else(of_build)
+        .or_else(of_scaffold)
+        .or_else(of_trial)
 }

@@ -23,7 +23,7 @@ use crate::{
     control::{DetectorStatus, ProcessLine, Status},
     logging,
 };
-pub use reload::host_config;
+pub use reload::{brokers_config, host_config};
 
 use anyhow::{Context, Result};
 use catalogue::Catalogue;

@@ -1,0 +1,455 @@
+//! Plugin authors' commands: from nothing to a tested, measured component, and every way in which that can fail.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// A folder for one test's projects. Dependencies compile into a folder that all of them share.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+/// What a command said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
+    }
+
+    /// Everything, for a test that fails.
+    fn all(&self) -> String {
+        format!("{}{}exit code {}", self.out, self.err, self.code)
+    }
+
+    fn json(&self) -> Result<Value> {
+        serde_json::from_str(&self.out).with_context(|| self.all())
+    }
+
+    #[track_caller]
+    fn good(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.all());
+        self
+    }
+
+    /// Failed with this exit code, saying all of these.
+    #[track_caller]
+    fn failed(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, code, "{}", self.all());
+        for word in words {
+            assert!(
+                self.err.contains(word) || self.out.contains(word),
+                "`{word}` is not said\n{}",
+                self.all()
+            );
+        }
+        self
+    }
+}
+
+impl Desk {
+    fn new() -> Result<Self> {
+        Ok(Self { folder: tempfile::Builder::new().prefix("salve-authoring-").tempdir()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `salve plugin ARGUMENTS` in the folder. Plugins compile with the same toolchain as the first-party ones.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(salve_tests::salve());
+        command
+            .current_dir(self.folder.path())
+            .arg("plugin")
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins"))
+            .env("XDG_CACHE_HOME", salve_tests::target().join("test-cache"))
+            .envs(salve_tests::guest_environment());
+        command
+    }
+
+    fn salve(&self, arguments: &[&str]) -> Result<Said> {
+        Ok(Said::of(&self.command(arguments).output()?))
+    }
+
+    /// A new project; in Rust with the versions of dependencies that the workspace has.
+    fn new_project_in(&self, language: &str, name: &str, role: &str) -> Result<PathBuf> {
+        self.salve(&["new", name, "--role", role, "--lang", language])?.good();
+        let folder = self.path(name);
+        if language == "rust" {
+            fs::copy(salve_tests::root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+        }
+        Ok(folder)
+    }
+
+    /// A new project in Rust.
+    fn new_project(&self, name: &str, role: &str) -> Result<PathBuf> {
+        self.new_project_in("rust", name, role)
+    }
+
+    /// What is in the folder, by name.
+    fn names(&self) -> Result<Vec<String>> {
+        let mut names: Vec<_> = fs::read_dir(self.folder.path())?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>()?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// A copy of the built component of a first-party plugin.
+fn component(name: &str) -> String {
+    salve_tests::plugins().join(format!("{name}.wasm")).display().to_string()
+}
+
+fn edit(path: &Path, from: &str, to: &str) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    ensure!(text.contains(from), "`{from}` is not in {}", path.display());
+    Ok(fs::write(path, text.replace(from, to))?)
+}
+
+/// The code's own tests, as the project's README says.
+fn unit_tests(language: &str, folder: &Path) -> Result<()> {
+    let mut command = match language {
+        "rust" => {
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo
+                .args(["test", "--quiet"])
+                .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins-native"));
+            cargo
+        }
+        "go" => {
+            let mut go = Command::new("go");
+            go.args(["test", "./..."]);
+            go
+        }
+        "js" => {
+            // Linked, and nothing fetched: the SDK depends on nothing.
+            let mut install = Command::new("npm");
+            install.args(["install", "--offline", "--no-audit", "--no-fund"]).current_dir(folder);
+            Said::of(&install.output()?).good();
+            let mut npm = Command::new("npm");
+            npm.arg("test");
+            npm
+        }
+        "python" => {
+            // Instead of a virtual environment, for which pip would fetch a build tool.
+            let mut python = Command::new("python3");
+            python.args(["-m", "unittest"]).env("PYTHONPATH", salve_tests::root().join("sdk/python/src"));
+            python
+        }
+        other => anyhow::bail!("no language `{other}`"),
+    };
+    Said::of(&command.current_dir(folder).output()?).good();
+    Ok(())
+}
+
+/// All that an author does, for one role in one language.
+fn whole_way(language: &str, role: &str) -> Result<()> {
+    let (call, outcome) = match role {
+        "action" => ("plan", "planned"),
+        "agent" => ("consult", "answered"),
+        _ => ("observe", "observed"),
+    };
+    let desk = Desk::new()?;
+    let name = format!("my-{role}");
+    let folder = desk.new_project_in(language, &name, role)?;
+    let request = folder.join("recorded/incident.json").display().to_string();
+
+    let built = desk.salve(&["build", &name])?.good();
+    let file = folder.join(format!("build/{name}.wasm"));
+    let bytes = fs::read(&file)?;
+    ensure!(built.out.contains("sha256 "), "{}", built.out);
+    if language == "rust" {
+        ensure!(bytes.len() < 300_000, "{} bytes", bytes.len());
+        let left: Vec<_> =
+            fs::read_dir(folder.join("build"))?.flatten().map(|entry| entry.file_name()).collect();
+        ensure!(left == [file.file_name().context("no name")?], "{left:?}");
+    }
+
+    let checked = desk.salve(&["check", &name])?.good();
+    let lines: Vec<_> = checked.out.lines().collect();
+    ensure!(lines.len() <= 8 && checked.out.contains("no WASI"), "{}", checked.out);
+    ensure!(lines.last() == Some(&"verdict  good: a host loads it"), "{}", checked.out);
+    let checked = desk.salve(&["check", &file.display().to_string(), "--json"])?.good().json()?;
+    let imports = checked["inspection"]["interfaces"]["imports"].to_string();
+    ensure!(!imports.contains("process") && imports.contains("config") == (role == "action"), "{imports}");
+
+    let tested = desk.salve(&["test", &name])?.good();
+    ensure!(tested.out.contains("0 failed; unit tests of the code: "), "{}", tested.out);
+
+    // A recording answers as the world did, without the world.
+    let file = file.display().to_string();
+    let case = folder.join("tests/recorded.json");
+    let case_text = case.display().to_string();
+    let asked = ["run", &file, "--call", call, "--request", &request, "--json"];
+    let first = desk.salve(&[&asked[..], &["--record", &case_text]].concat())?.good();
+    let result = first.json()?["result"].clone();
+    ensure!(result["outcome"] == outcome, "{result}");
+    ensure!(role == "detector" || first.err.contains(" → "), "host calls are shown: {}", first.err);
+    let replayed = desk.salve(&["run", &file, "--replay", &case_text, "--json"])?.good();
+    ensure!(replayed.json()?["result"] == result, "{}", replayed.out);
+    let tested = desk.salve(&["test", &name, "--json"])?.good().json()?;
+    let cases = tested["cases"].as_array().context("no cases")?;
+    ensure!(cases.iter().any(|case| case["file"] == "recorded.json" && case["passed"] == true), "{tested}");
+
+    let figures =
+        desk.salve(&["bench", &file, "--replay", &case_text, "--calls", "200", "--seconds", "1", "--json"])?;
+    let figures = figures.good().json()?;
+    for (row, field) in [("instantiate_us", "p50"), ("call_us", "p99"), ("load_cached_us", "p50")] {
+        ensure!(figures[row][field].as_f64().is_some_and(|us| us > 0.0), "{row}: {figures}");
+    }
+    ensure!(figures["fuel"].as_u64().is_some_and(|fuel| fuel > 1_000), "{figures}");
+    ensure!(figures["memory_peak_bytes"].as_u64().is_some_and(|bytes| bytes >= 65_536), "{figures}");
+    println!("{language} {role}: {figures}");
+
+    unit_tests(language, &folder)?;
+    ensure!(desk.names()? == [name], "something is left: {:?}", desk.names()?);
+    Ok(())
+}
+
+/// Guarantees: an action goes the whole way, from `new` to measured, and its tests of all kinds pass as they are made.
+#[test]
+fn action_from_nothing() -> Result<()> {
+    whole_way("rust", "action")
+}
+
+/// Guarantees: so does an agent.
+#[test]
+fn agent_from_nothing() -> Result<()> {
+    whole_way("rust", "agent")
+}
+
+/// Guarantees: so does a detector.
+#[test]
+fn detector_from_nothing() -> Result<()> {
+    whole_way("rust", "detector")
+}
+
+/// The request of the templates, with `change` made to it.
+fn request(desk: &Desk, change: impl FnOnce(&mut Value)) -> Result<String> {
+    let path = salve_tests::root().join("host/authoring/templates/all/recorded/incident.json.in");
+    let mut request: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+    change(&mut request);
+    let to = desk.path("request.json");
+    fs::write(&to, request.to_string())?;
+    Ok(to.display().to_string())
+}
+
+/// Guarantees: without `--apply` nothing changes, not even on paper; with it the write takes effect and can be taken back;
+/// a request comes from standard input too.
+#[test]
+fn a_run_is_dry_unless_told() -> Result<()> {
+    let desk = Desk::new()?;
+    let file = component("set-config");
+    let request = request(&desk, |request| {
+        request["parameters"] = serde_json::json!({ "mode": "last-good", "key": "pool.size" });
+    })?;
+    let run = |call: &str, more: &[&str]| {
+        desk.salve(&[&["run", &file, "--call", call, "--request", &request, "--json"], more].concat())
+    };
+    let applied = |said: Said| -> Result<Value> { Ok(said.good().json()?["result"]["receipts"][0].clone()) };
+    let dry = applied(run("execute", &[])?)?;
+    ensure!(dry["applied"] == false && dry["after"] == "value=16", "{dry}");
+    let real = applied(run("execute", &["--apply"])?)?;
+    ensure!(real["applied"] == true && real["before"] == "value=2" && real["after"] == "value=16", "{real}");
+    let undone = applied(run("undo", &["--apply"])?)?;
+    ensure!(undone["before"] == "value=16" && undone["after"] == "value=2", "{undone}");
+
+    let mut piped = desk.command(&["run", &file, "--call", "plan", "--request", "-"]);
+    let output = piped.stdin(fs::File::open(&request)?).output()?;
+    let said = Said::of(&output).good();
+    ensure!(said.out.contains("step: config set checkout"), "{}", said.all());
+    ensure!(said.err.contains("config history checkout {\"key\":\"pool.size\"} → "), "{}", said.all());
+    Ok(())
+}
+
+/// Guarantees: a call that is not in a recording is named, and the run fails; one that was refused in the recording is
+/// refused again.
+#[test]
+fn replays_know_what_they_lack() -> Result<()> {
+    let desk = Desk::new()?;
+    let file = component("set-config");
+    let request = request(&desk, |request| {
+        request["parameters"] = serde_json::json!({ "mode": "last-good", "key": "pool.size" });
+        request["world"]["failures"] = serde_json::json!({ "config.set": { "failed": "disk full" } });
+    })?;
+    let case = desk.path("case.json").display().to_string();
+    let recorded = ["run", &file, "--call", "execute", "--request", &request, "--record", &case];
+    desk.salve(&recorded)?.failed(1, &["disk full"]);
+    desk.salve(&["run", &file, "--replay", &case])?.failed(1, &["disk full"]);
+    desk.salve(&["run", &file, "--replay", &case, "--call", "plan"])?
+        .failed(2, &["cannot replay `plan`", "config history checkout {\"key\":\"pool.size\"}", "hint: "]);
+    Ok(())
+}
+
+/// Guarantees: real brokers answer reads from the real file, within the grants, and write nothing; the daemon's state is
+/// left as it was.
+#[test]
+fn real_brokers_are_read_only() -> Result<()> {
+    let desk = Desk::new()?;
+    fs::write(desk.path("shop.toml"), "pool.size = 2\n")?;
+    let config = format!(
+        "state_directory = 'state'\n[[target]]\nid = 'checkout'\nselect = {{ 'service.name' = 'checkout' }}\n\
+         config = {{ file = '{}', keys = ['pool.*'] }}\n\
+         [[grant]]\nplugin = 'set-config'\ncapability = 'config'\nverbs = ['*']\ntargets = ['checkout']\n\
+         arguments.value = {{ one_of = ['16'] }}\n",
+        desk.path("shop.toml").display()
+    );
+    fs::write(desk.path("salve.toml"), config)?;
+    let config = desk.path("salve.toml").display().to_string();
+    let file = component("set-config");
+    let asked = |value: &str| {
+        request(&desk, |request| {
+            request["parameters"] = serde_json::json!({ "key": "pool.size", "value": value });
+            request["world"] = serde_json::json!({});
+        })
+    };
+    let allowed = asked("16")?;
+    let run = ["run", &file, "--call", "execute", "--request", &allowed, "--config", &config, "--json"];
+    let receipt = desk.salve(&run)?.good().json()?["result"]["receipts"][0].clone();
+    ensure!(receipt["applied"] == false && receipt["before"] == "value=2", "{receipt}");
+    let denied = asked("99")?;
+    desk.salve(&["run", &file, "--call", "plan", "--request", &denied, "--config", &config])?
+        .failed(1, &["refused", "not granted"]);
+    desk.salve(&[&run[..], &["--apply"]].concat())?.failed(2, &["--apply", "--config"]);
+    ensure!(fs::read_to_string(desk.path("shop.toml"))? == "pool.size = 2\n", "the file was changed");
+    ensure!(!desk.path("state").exists(), "the daemon's state was touched");
+    Ok(())
+}
+
+/// Guarantees: a name that is no name, or is taken, makes nothing and touches nothing.
+#[test]
+fn names_that_cannot_be() -> Result<()> {
+    let desk = Desk::new()?;
+    let new = |name: &str, more: &[&str]| {
+        desk.salve(&[&["new", name, "--role", "action", "--lang", "rust"], more].concat())
+    };
+    new("Restart", &[])?.failed(2, &["manifest key `name` is `Restart`", "lower-case ASCII"]);
+    new("../up", &[])?.failed(2, &["manifest key `name`"]);
+    new("test", &[])?.failed(2, &["reserved", "hint: "]);
+    new("mine", &["--sdk", "/nowhere"])?.failed(2, &["cannot find the SDK for rust in `/nowhere`", "hint: "]);
+    ensure!(desk.names()?.is_empty(), "{:?}", desk.names()?);
+    fs::create_dir(desk.path("mine"))?;
+    fs::write(desk.path("mine/work"), "x")?;
+    new("mine", &[])?.failed(2, &["it is not empty", "hint: ", "--path"]);
+    ensure!(desk.names()? == ["mine"] && fs::read_dir(desk.path("mine"))?.count() == 1, "something was left");
+    Ok(())
+}
+
+/// Guarantees: without the toolchain a build says what to install; nothing is left, and what was built before stays.
+#[test]
+fn a_missing_toolchain() -> Result<()> {
+    let desk = Desk::new()?;
+    let folder = desk.new_project("mine", "agent")?;
+    let before = folder.join("build/mine.wasm");
+    fs::create_dir(folder.join("build"))?;
+    fs::write(&before, "earlier")?;
+    let mut build = desk.command(&["build", "mine"]);
+    let said = Said::of(&build.env("PATH", "").env_remove("CARGO").output()?);
+    said.failed(
+        2,
+        &["cannot find `cargo`, which builds plugins in Rust", "rustup.rs", "rustup target add wasm32"],
+    );
+    ensure!(fs::read(&before)? == b"earlier" && fs::read_dir(folder.join("build"))?.count() == 1, "changed");
+    Ok(())
+}
+
+/// Guarantees: code that does not fit the manifest's role, and code that does not compile, make no component and say why.
+#[test]
+fn code_that_does_not_fit() -> Result<()> {
+    let desk = Desk::new()?;
+    let folder = desk.new_project("mine", "agent")?;
+    let manifest = folder.join("plugin.toml");
+    edit(&manifest, "role = \"agent\"", "role = \"detector\"")?;
+    desk.salve(&["build", "mine"])?.failed(2, &["cannot make a component", "hint: ", "`role`"]);
+    edit(&manifest, "role = \"detector\"", "role = \"agent\"")?;
+    edit(&folder.join("src/lib.rs"), "impl Agent for Suspect", "impl Agents for Suspect")?;
+    desk.salve(&["build", "mine"])?.failed(2, &["cannot compile to WebAssembly", "Agents"]);
+    ensure!(!folder.join("build/mine.wasm").exists(), "half made");
+    Ok(())
+}
+
+/// Guarantees: a manifest with an unknown key is refused by every command that reads it, with the nearest known one.
+#[test]
+fn a_manifest_with_an_unknown_key() -> Result<()> {
+    let desk = Desk::new()?;
+    let folder = desk.new_project("mine", "detector")?;
+    edit(&folder.join("plugin.toml"), "summary =", "sumary =")?;
+    for command in ["build", "check", "test"] {
+        desk.salve(&[command, "mine"])?
+            .failed(2, &["plugin.toml", "unknown key `sumary`; did you mean `summary`?"]);
+    }
+    desk.salve(&["build", "elsewhere"])?.failed(2, &["cannot read `", "hint: ", "salve plugin new"]);
+    Ok(())
+}
+
+/// Guarantees: a request that makes no sense is refused with its place and a way out, before the plugin is called.
+#[test]
+fn requests_that_make_no_sense() -> Result<()> {
+    let desk = Desk::new()?;
+    let file = component("set-config");
+    let run =
+        |request: &str, more: &[&str]| desk.salve(&[&["run", &file, "--request", request], more].concat());
+    let misspelt = request(&desk, |request| request["incidnet"] = Value::Null)?;
+    run(&misspelt, &[])?.failed(
+        2,
+        &["cannot understand the request", "unknown field `incidnet`", "line 1", "Did you mean `incident`"],
+    );
+    fs::write(desk.path("cut.json"), "{\"incident\": {")?;
+    run(&desk.path("cut.json").display().to_string(), &[])?
+        .failed(2, &["cannot understand the request", "EOF"]);
+    run(&desk.path("none.json").display().to_string(), &[])?.failed(2, &["cannot read `", "none.json"]);
+    let good = request(&desk, |_| {})?;
+    run(&good, &["--call", "observe"])?
+        .failed(2, &["cannot call `observe`: `set-config` is a plugin of role action", "--call plan"]);
+    run(&good, &["--parameters", "{\"kee\":1}"])?.failed(1, &["refused", "kee"]);
+    run(&good, &["--parameters", "{"])?.failed(2, &["cannot read `--parameters`"]);
+    let not_a_component = desk.path("text.wasm");
+    fs::write(&not_a_component, "text")?;
+    desk.salve(&["run", &not_a_component.display().to_string(), "--request", &good])?
+        .failed(2, &["cannot load the component", "not a WebAssembly component"]);
+    desk.salve(&["check", &not_a_component.display().to_string()])?
+        .failed(2, &["not a WebAssembly component"]);
+    Ok(())
+}
+
+/// Guarantees: a case that does not fit fails the run and says where; `--update` makes it fit and touches no other.
+#[test]
+fn cases_that_do_not_fit() -> Result<()> {
+    let desk = Desk::new()?;
+    let folder = desk.new_project("mine", "agent")?;
+    let case = folder.join("tests/consult.json");
+    edit(&case, "\"config-change\"", "\"magic\"")?;
+    desk.salve(&["test", "mine"])?.failed(
+        1,
+        &[
+            "FAIL  consult.json",
+            "hypotheses[0].mechanism is \"config-change\", expected \"magic\"",
+            "--update",
+        ],
+    );
+    desk.salve(&["test", "mine", "--update"])?.good();
+    let updated = fs::read_to_string(&case)?;
+    ensure!(updated.contains("\"config-change\"") && updated.contains("\"$length\""), "{updated}");
+    desk.salve(&["test", "mine"])?.good();
+    fs::write(&case, "{\"call\": \"consult\", \"request\": \"../nowhere.json\", \"expect\": {}}")?;
+    desk.salve(&["test", "mine"])?.failed(1, &["FAIL  consult.json", "nowhere.json"]);
+    fs::remove_file(&case)?;
+    desk.salve(&["test", "mine"])?.failed(1, &["there are no cases"]);
+    Ok(())
+}
