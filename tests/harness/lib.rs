@@ -4,6 +4,7 @@
 //! What is needed is built by `cargo xtask build`; a part that is missing fails the test and says so.
 
 pub mod daemon;
+pub mod registry;
 pub mod shop;
 pub mod world;
 

@@ -11,6 +11,7 @@ mod dist;
 mod eval;
 mod guests;
 mod process;
+mod registry;
 mod test;
 mod toolchain;
 mod workspace;
@@ -31,7 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Find or install what compiles Rust to WebAssembly, and prove that it works.
+    /// Find or install what compiles Rust to WebAssembly, and the servers that tests need, and prove that they work.
     Setup(Toolchain),
     /// Build the release binaries, the plugins and the demo shop into `target/dist`.
     Build(Toolchain),
@@ -100,6 +101,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Setup(Toolchain { choice }) => {
             let wasm = toolchain::find(&workspace, choice)?;
             println!("{} compiles Rust to WebAssembly", wasm.name());
+            registry::install(&workspace)?;
         }
         Task::Build(Toolchain { choice }) => dist::build(&workspace, choice)?,
         Task::Guests(Toolchain { choice }) => {

@@ -1,7 +1,7 @@
 //! What CI does, phase by phase, with a summary at the end.
 
 use crate::{
-    checks, dist, guests, process,
+    checks, dist, guests, process, registry,
     toolchain::{self, Choice},
     workspace::Workspace,
 };
@@ -109,7 +109,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut wasm = None;
     run.phase("setup", || {
         wasm = Some(toolchain::find(workspace, choice)?);
-        Ok(())
+        registry::install(workspace)
     });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));

@@ -160,7 +160,7 @@ fn write_crate(folder: &Path, manifest: &str, source: &str) -> Result<()> {
 }
 
 /// Where downloads are kept from one clone to the next: the user's cache folder, else the target folder.
-fn cache(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn cache(workspace: &Workspace) -> Result<PathBuf> {
     let below_home = env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let user =
         env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or(below_home);

@@ -69,13 +69,8 @@ pub enum InstallError {
         objection: String,
     },
     /// It is not to be trusted.
-    #[error("plugin `{name}` is refused")]
-    Refused {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: Refusal,
-    },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// It is not what was asked for.
     #[error("`{source_name}` has digest {found}, not {expected}")]
     Digest {
@@ -103,11 +98,11 @@ impl InstallError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Digest { .. } => Some("Do not use it, unless you know why it changed.".into()),
-            Self::Refused { source: Refusal::Unsigned { signature: None, .. }, .. } => Some(
+            Self::Refused(Refusal::Unsigned { signature: None, .. }) => Some(
                 "Ask its author for a signature; or, if you have looked at it, take just this content: --sha256 DIGEST."
                     .into(),
             ),
-            Self::Refused { source, .. } => source.hint(),
+            Self::Refused(refusal) => refusal.hint(),
             Self::Manifest { source, .. } => source.hint(),
             Self::Lock(error) => error.hint(),
             Self::Version(_) => Some("Use three numbers with dots, for instance 1.2.0.".into()),
@@ -195,10 +190,10 @@ pub fn pin(
             let manifest = checked(&bytes, &path.display().to_string(), None)?;
             let name = manifest.name.0.clone();
             let signature = match files::read_bounded(&signature::signature_path(path), signature::FILE_BYTES_MAX) {
-                Ok(text) => Some(crate::SignatureFile::parse(&text).map_err(|source| InstallError::Refused {
-                    name: name.clone(),
-                    source: Refusal::Signature { name: name.clone(), source },
-                })?),
+                Ok(text) => Some(
+                    crate::SignatureFile::parse(&text)
+                        .map_err(|source| Refusal::Signature { name: name.clone(), source })?,
+                ),
                 Err(error) if error.is_missing() => None,
                 Err(error) => return Err(error.into()),
             };
@@ -252,7 +247,7 @@ fn decide(
             key: None,
             basis: Basis::PinnedByLock,
         }),
-        Err(source) => Err(InstallError::Refused { name: manifest.name.0.clone(), source }),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
@@ -269,8 +264,7 @@ fn entry(
     if semver::Version::parse(&lowest).is_err() {
         return Err(InstallError::Version(salve_model::text::escape(&lowest, 64)));
     }
-    trust::not_below(manifest, &lowest)
-        .map_err(|source| InstallError::Refused { name: identity.name.clone(), source })?;
+    trust::not_below(manifest, &lowest)?;
     Ok(LockEntry {
         name: identity.name.clone(),
         version: identity.version.clone(),
@@ -374,10 +368,7 @@ mod tests {
             ("not what is locked", fetched("1.3.0", "action", Some(&key)), &locked, "has no plugin `probe`"),
         ] {
             let error = place.install(&fetched, options).unwrap_err();
-            let text = match &error {
-                InstallError::Refused { source, .. } => source.to_string(),
-                other => other.to_string(),
-            };
+            let text = error.to_string();
             assert!(text.contains(expected), "{what}: {text}");
             assert!(error.hint().is_some(), "{what}");
             assert_eq!(place.files(), before, "{what}");

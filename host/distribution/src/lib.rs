@@ -5,7 +5,8 @@
 //!   or in development
 //! - verifying needs no network: the component, the signature beside it and the publisher's key suffice
 //! - what is fetched is checked before it is anywhere in the plugin folder; files appear whole or not at all
-//! - every answer of a server has a bound in bytes and time, and credentials go only to the host that they are for
+//! - every answer of a server has a bound in bytes and time; credentials go to the registry that they are for, and to the
+//!   token server that it names, in the clear to neither
 //!
 //! Not here: whether a component is what its manifest says, and compiling it (`salve-plugins`); when plugins are
 //! loaded (`salve`).

@@ -160,9 +160,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Unsigned { signature: Some(SignatureError::UnknownKey { keys }), .. } if !keys.is_empty() => {
-                "If you trust its author, name their key: [[publisher]] name = \"…\", key = \"FILE.pub\".".into()
-            }
+            Self::Unsigned { signature: Some(unknown), .. } => return unknown.hint(),
             Self::Unsigned { .. } => "Sign it (`salve plugin sign`) with the key of a [[publisher]]; or, if you have \
                  looked at it, pin just this content (`salve plugin pin FILE`)."
                 .into(),

@@ -1,4 +1,13 @@
-//! `salve plugin pack`, `inspect` and `list`.
+//! `salve plugin …`: one file per command.
+
+mod keygen;
+mod pin;
+mod pull;
+mod push;
+mod registry;
+mod secret;
+mod sign;
+mod verify;
 
 use super::{JsonAndConfig, output};
 use crate::control::{Request, Response};
@@ -27,6 +36,18 @@ pub enum Command {
     },
     /// Plugins that the daemon has loaded.
     List(JsonAndConfig),
+    /// Make a key pair to sign plugins with.
+    Keygen(keygen::Arguments),
+    /// Sign a component; the signature goes beside it.
+    Sign(sign::Arguments),
+    /// Say whether a component may load, and whose it is. Needs no network.
+    Verify(verify::Arguments),
+    /// Put a component and its signature into an OCI registry.
+    Push(push::Arguments),
+    /// Fetch a component, verify it, and put it into the plugin folder and the lock file.
+    Pull(pull::Arguments),
+    /// Let just this content load, unsigned: write its digest into the lock file.
+    Pin(pin::Arguments),
 }
 
 /// Carries out the command.
@@ -78,5 +99,19 @@ pub fn run(command: Command) -> Result<ExitCode> {
             output::say(&output::table(&rows));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Push(arguments) => push::run(&arguments),
+        Command::Pull(arguments) => pull::run(&arguments),
+        Command::Pin(arguments) => pin::run(&arguments),
     }
+}
+
+/// Reads a component and its manifest.
+fn read_component(path: &std::path::Path) -> Result<(Vec<u8>, salve_plugins::Manifest)> {
+    let bytes = salve_distribution::read_bounded(path, salve_distribution::COMPONENT_BYTES_MAX)?;
+    let manifest = salve_plugins::Manifest::of_component(&bytes)
+        .with_context(|| format!("`{}` is no plugin", path.display()))?;
+    Ok((bytes, manifest))
 }
