@@ -189,14 +189,7 @@ pub fn pin(
             let bytes = files::read_bounded(path, crate::COMPONENT_BYTES_MAX)?;
             let manifest = checked(&bytes, &path.display().to_string(), None)?;
             let name = manifest.name.0.clone();
-            let signature = match files::read_bounded(&signature::signature_path(path), signature::FILE_BYTES_MAX) {
-                Ok(text) => Some(
-                    crate::SignatureFile::parse(&text)
-                        .map_err(|source| Refusal::Signature { name: name.clone(), source })?,
-                ),
-                Err(error) if error.is_missing() => None,
-                Err(error) => return Err(error.into()),
-            };
+            let signature = Trust::signature_beside(path, &manifest)?;
             let source = crate::Source::File(path.clone());
             let fetched = Fetched { bytes, signature, source };
             let identity = decide(&fetched, &manifest, &Trust { lock: lock.clone(), ..trust.clone() }, true)?;
@@ -265,11 +258,19 @@ fn entry(
         return Err(InstallError::Version(salve_model::text::escape(&lowest, 64)));
     }
     trust::not_below(manifest, &lowest)?;
+    let mut previous = Vec::new();
+    if let Some(before) = before.filter(|before| identity.key.is_none() && before.publisher.is_none()) {
+        previous.push(before.digest);
+        previous.extend(&before.previous);
+        previous.retain(|digest| *digest != identity.digest);
+        previous.truncate(crate::lock::PREVIOUS_MAX);
+    }
     Ok(LockEntry {
         name: identity.name.clone(),
         version: identity.version.clone(),
         role: identity.role,
         digest: identity.digest,
+        previous,
         publisher: identity.key,
         source,
         lowest_version: lowest,
@@ -288,6 +289,10 @@ mod tests {
         let (bytes, manifest) = component("probe", version, role);
         let signature = key.map(|key| SignatureFile::sign(&bytes, &manifest, key).unwrap());
         Fetched { bytes, signature, source: Source::File("/somewhere/probe.wasm".into()) }
+    }
+
+    fn manifest_of(fetched: &Fetched) -> Manifest {
+        Manifest::of_component(&fetched.bytes).unwrap()
     }
 
     struct Place {
@@ -392,5 +397,13 @@ mod tests {
         pin(&[path.clone()], &Trust::default(), &place.lock(), false).unwrap();
         let trust = Trust { lock: LockFile::load(&place.lock()).unwrap(), ..Trust::default() };
         assert_eq!(trust.admit(&bytes, &manifest, &path).unwrap().version, "1.0.1");
+        // There is a way back, at most three versions.
+        assert_eq!(trust.judge(&unsigned.bytes, &manifest_of(&unsigned), None).unwrap().version, "1.0.0");
+        for version in ["1.0.2", "1.0.3", "1.0.4"] {
+            std::fs::write(&path, fetched(version, "action", None).bytes).unwrap();
+            pin(&[path.clone()], &Trust::default(), &place.lock(), false).unwrap();
+        }
+        let trust = Trust { lock: LockFile::load(&place.lock()).unwrap(), ..Trust::default() };
+        assert!(trust.judge(&unsigned.bytes, &manifest_of(&unsigned), None).is_err());
     }
 }

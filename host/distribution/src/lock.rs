@@ -19,6 +19,8 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 const BYTES_MAX: u64 = 4 << 20;
 /// Most plugins in a lock file.
 const ENTRIES_MAX: usize = 10_000;
+/// Most digests that stay pinned besides the newest.
+pub(crate) const PREVIOUS_MAX: usize = 3;
 /// The form of the file.
 const FORMAT: u32 = 1;
 
@@ -40,6 +42,10 @@ pub struct LockEntry {
     pub role: Role,
     /// SHA-256 of the component chosen.
     pub digest: Digest,
+    /// What was pinned before, newest first, so that there is a way back: unsigned content has no publisher who
+    /// vouches for its older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Digest>,
     /// Whose it is. None: unsigned, and pinned by its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<KeyId>,
@@ -48,6 +54,14 @@ pub struct LockEntry {
     pub source: Option<String>,
     /// Nothing below this version loads.
     pub lowest_version: String,
+}
+
+impl LockEntry {
+    /// Whether the operator has named just this content.
+    #[must_use]
+    pub fn pins(&self, digest: Digest) -> bool {
+        self.publisher.is_none() && (self.digest == digest || self.previous.contains(&digest))
+    }
 }
 
 /// The whole file.
@@ -116,6 +130,9 @@ impl LockFile {
         }
         let mut entries = BTreeMap::new();
         for entry in text.plugins {
+            if entry.previous.len() > PREVIOUS_MAX {
+                return Err(format!("plugin `{}` has more than {PREVIOUS_MAX} previous digests", entry.name));
+            }
             for version in [&entry.version, &entry.lowest_version] {
                 semver::Version::parse(version)
                     .map_err(|_| format!("`{version}` of plugin `{}` is no version", entry.name))?;
@@ -218,6 +235,7 @@ mod tests {
             version: "1.2.0".into(),
             role: Role::Action,
             digest: Digest::of(name.as_bytes()),
+            previous: Vec::new(),
             publisher: None,
             source: Some("oci://registry.example/a:1".into()),
             lowest_version: "1.0.0".into(),

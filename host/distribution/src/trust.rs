@@ -205,16 +205,23 @@ impl Trust {
     /// # Errors
     /// [`Refusal`] says why not, and what to do.
     pub fn admit(&self, bytes: &[u8], manifest: &Manifest, path: &Path) -> Result<Identity, Refusal> {
-        let name = || manifest.name.0.clone();
-        let signature = match files::read_bounded(&signature::signature_path(path), signature::FILE_BYTES_MAX) {
-            Ok(text) => Some(
-                SignatureFile::parse(&text)
-                    .map_err(|source| Refusal::Signature { name: name(), source })?,
-            ),
-            Err(error) if error.is_missing() => None,
-            Err(source) => return Err(Refusal::SignatureFile { name: name(), source }),
-        };
+        let signature = Self::signature_beside(path, manifest)?;
         self.judge(bytes, manifest, signature.as_ref())
+    }
+
+    /// The signature beside the component at `path`, not verified; none if there is none.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it is there and cannot be read.
+    pub fn signature_beside(path: &Path, manifest: &Manifest) -> Result<Option<SignatureFile>, Refusal> {
+        let name = || manifest.name.0.clone();
+        match files::read_bounded(&signature::signature_path(path), signature::FILE_BYTES_MAX) {
+            Ok(text) => SignatureFile::parse(&text)
+                .map(Some)
+                .map_err(|source| Refusal::Signature { name: name(), source }),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(source) => Err(Refusal::SignatureFile { name: name(), source }),
+        }
     }
 
     /// As [`Trust::admit`], of what is in memory.
@@ -247,8 +254,7 @@ impl Trust {
         if let Some(owner) = owner.filter(|owner| owner.role != manifest.role) {
             return Err(Refusal::RoleChanged { name, before: owner.role, now: manifest.role });
         }
-        let pinned_by_lock =
-            locked.is_some_and(|locked| locked.publisher.is_none() && locked.digest == digest);
+        let pinned_by_lock = locked.is_some_and(|locked| locked.pins(digest));
         let identity = |basis| Identity {
             name: name.clone(),
             version: manifest.version.clone(),
@@ -294,6 +300,7 @@ impl Trust {
             version: identity.version.clone(),
             role: identity.role,
             digest: identity.digest,
+            previous: Vec::new(),
             publisher,
             source: None,
             // Only the operator's lock file sets a lowest version.
@@ -330,6 +337,7 @@ mod tests {
             version: "1.0.0".into(),
             role,
             digest,
+            previous: vec![Digest::of(b"before")],
             publisher,
             source: None,
             lowest_version: lowest.into(),
@@ -357,6 +365,12 @@ mod tests {
             locked("probe", Role::Action, digest, publisher.map(|publisher| publisher.key.id()), lowest)
         };
         let other_digest = || locked("probe", Role::Action, Digest::of(b"other"), None, "0.1.0");
+        let before = || {
+            let mut lock = other_digest();
+            let entry = lock.get("probe").unwrap().clone();
+            lock.insert(LockEntry { previous: vec![digest], ..entry });
+            lock
+        };
         let other_role = || locked("probe", Role::Agent, digest, None, "0.1.0");
         let pin = |digest: Digest| BTreeMap::from([("probe".to_owned(), BTreeSet::from([digest]))]);
         let none_pinned = BTreeMap::new;
@@ -371,6 +385,7 @@ mod tests {
             ("grant of another", None, pin(Digest::of(b"other")), false, none(), none(), Err("grants name another")),
             ("signed, grant of another", Some(&by_us), pin(Digest::of(b"other")), true, none(), none(), Err("grants name another")),
             ("lock", None, none_pinned(), false, lock(None, "1.0.0"), none(), Ok(Basis::PinnedByLock)),
+            ("lock of one before", None, none_pinned(), false, before(), none(), Ok(Basis::PinnedByLock)),
             ("lock of another", None, none_pinned(), false, other_digest(), none(), Err("is not signed")),
             ("lock of another, signed", Some(&by_us), none_pinned(), false, other_digest(), none(), Ok(Basis::Signed)),
             ("locked to us, by us", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.0.0"), none(), Ok(Basis::Signed)),

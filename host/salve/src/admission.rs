@@ -6,7 +6,8 @@
 
 use crate::config::Config;
 use salve_distribution::{
-    Digest, LockFile, PublicKey, Publisher, Trust, read_bounded, signature_path,
+    Basis, Digest, LockFile, PublicKey, Publisher, SignatureFile, Trust, read_bounded, signature_path,
+    write_whole,
 };
 use salve_plugins::{LoadError, Manifest, Plugin, PluginHost};
 use std::{
@@ -19,6 +20,11 @@ use std::{
 /// Largest key file that is read, in bytes.
 const KEY_BYTES_MAX: u64 = 64 << 10;
 
+/// Largest signature file that is read, in bytes.
+const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+/// Most signatures that are kept for copies.
+const SIGNATURES_KEPT_MAX: usize = 1_000;
+
 /// Lets plugins in.
 pub struct Admission {
     state: RwLock<State>,
@@ -29,6 +35,7 @@ pub struct Admission {
 struct State {
     trust: Result<Trust, String>,
     seen_path: PathBuf,
+    signatures: KeptSignatures,
     /// Rises when the trust changes.
     generation: u64,
 }
@@ -44,7 +51,12 @@ pub struct Refused {
 impl Admission {
     /// Trusts nobody until [`Admission::set`], and remembers whose each name is.
     pub fn remembering() -> Self {
-        let state = State { trust: Ok(Trust::default()), seen_path: PathBuf::new(), generation: 0 };
+        let state = State {
+            trust: Ok(Trust::default()),
+            seen_path: PathBuf::new(),
+            signatures: KeptSignatures { folder: PathBuf::new() },
+            generation: 0,
+        };
         Self { state: RwLock::new(state), remembers: true }
     }
 
@@ -67,6 +79,7 @@ impl Admission {
         }
         state.trust = trust;
         state.seen_path = seen_path(config);
+        state.signatures = KeptSignatures { folder: config.state_directory.join("signatures") };
     }
 
     /// Changes when a component must be looked at again, although its file is the same.
@@ -79,23 +92,36 @@ impl Admission {
         hasher.finish()
     }
 
-    /// Reads a component, lets it in or not, and loads it.
+    /// Reads a component, lets it in or not, and loads it; gives back what was read, too. The signature is beside it, or
+    /// was, when this content was loaded before: a copy that is kept for a way back needs none beside it.
     ///
     /// # Errors
     /// [`Refused`]
-    pub fn load(&self, host: &PluginHost, path: &Path) -> Result<Arc<Plugin>, Refused> {
+    pub fn load(&self, host: &PluginHost, path: &Path) -> Result<(Arc<Plugin>, Vec<u8>), Refused> {
         let bytes = host.read(path).map_err(|error| Refused::of_load(&error))?;
         let manifest = Manifest::of_component(&bytes);
         // What has no manifest has no name that could be somebody's: the host says what is wrong with it.
         let Ok(manifest) = manifest else {
-            return host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error));
+            let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
+            return Ok((plugin, bytes));
         };
-        let trust = self.state.read().unwrap_or_else(PoisonError::into_inner).trust.clone();
+        let (trust, signatures) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.trust.clone(), state.signatures.clone())
+        };
         let trust = trust.map_err(|why| Refused { why, digest: None })?;
-        let identity = trust
-            .admit(&bytes, &manifest, path)
-            .map_err(|refusal| Refused { why: refusal.explain(), digest: Some(Digest::of(&bytes).hex()) })?;
+        let digest = Digest::of(&bytes);
+        let admitted = Trust::signature_beside(path, &manifest).and_then(|beside| {
+            let signature = beside.or_else(|| signatures.get(digest));
+            let identity = trust.judge(&bytes, &manifest, signature.as_ref())?;
+            Ok((identity, signature))
+        });
+        let (identity, signature) = admitted
+            .map_err(|refusal| Refused { why: refusal.explain(), digest: Some(digest.hex()) })?;
         let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
+        if let Some(signature) = signature.filter(|_| self.remembers && identity.basis == Basis::Signed) {
+            signatures.keep(digest, &signature);
+        }
         if self.remembers
             && let Some(entry) = trust.to_remember(&identity)
         {
@@ -111,7 +137,51 @@ impl Admission {
                 trust.seen.insert(entry);
             }
         }
-        Ok(plugin)
+        Ok((plugin, bytes))
+    }
+}
+
+/// Signatures of what has loaded, by digest, for copies that are loaded again. Each is verified anew, so it does not matter
+/// who could write here.
+#[derive(Clone)]
+struct KeptSignatures {
+    folder: PathBuf,
+}
+
+impl KeptSignatures {
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.folder.join(format!("{}.sig", digest.hex()))
+    }
+
+    fn get(&self, digest: Digest) -> Option<SignatureFile> {
+        let bytes = read_bounded(&self.path(digest), SIGNATURE_BYTES_MAX).ok()?;
+        SignatureFile::parse(&bytes).ok()
+    }
+
+    fn keep(&self, digest: Digest, signature: &SignatureFile) {
+        if self.get(digest).as_ref() == Some(signature) {
+            return;
+        }
+        let written = self.make_room().map_err(|error| error.to_string()).and_then(|()| {
+            let bytes = signature.to_bytes().map_err(|error| error.to_string())?;
+            write_whole(&self.path(digest), &bytes).map_err(|error| error.to_string())
+        });
+        if let Err(error) = written {
+            tracing::warn!(error, "A plugin's signature is not kept; without its file there is no way back to it.");
+        }
+    }
+
+    /// Removes the oldest, so that one more fits.
+    fn make_room(&self) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut files = Vec::new();
+        for item in std::fs::read_dir(&self.folder)? {
+            let item = item?;
+            files.push((item.metadata()?.modified()?, item.path()));
+        }
+        files.sort();
+        let surplus = (files.len() + 1).saturating_sub(SIGNATURES_KEPT_MAX);
+        files.iter().take(surplus).try_for_each(|(_, path)| std::fs::remove_file(path))
     }
 }
 

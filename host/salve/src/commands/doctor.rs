@@ -202,7 +202,7 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
     }
     for path in files {
         match admission.load(&host, &path) {
-            Ok(plugin) => loaded.push(plugin),
+            Ok((plugin, _)) => loaded.push(plugin),
             Err(refused) => checks.push(Check::bad(
                 "plugins",
                 format!("`{}`: {}", path.display(), refused.why),

@@ -78,7 +78,7 @@ impl Catalogue {
             let (host, admission, file) = (self.host.clone(), self.admission.clone(), path.clone());
             let loaded = tokio::task::spawn_blocking(move || admission.load(&host, &file)).await;
             let result = match loaded {
-                Ok(Ok(plugin)) => self.insert(path, plugin),
+                Ok(Ok((plugin, _))) => self.insert(path, plugin),
                 Ok(Err(refused)) => {
                     if let Some(digest) = refused.digest {
                         self.revoke(path, &digest);
