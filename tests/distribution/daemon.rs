@@ -22,7 +22,13 @@ fn put_signed(daemon: &Daemon, name: &str, from: &Path) -> Result<()> {
 /// What `salve plugin list` says about plugins of this name.
 fn listed(daemon: &Daemon, name: &str) -> Result<Vec<Value>> {
     let plugins = daemon.json(&["plugin", "list", "--json"])?;
-    Ok(plugins.as_array().context("no list")?.iter().filter(|plugin| plugin["name"] == name).cloned().collect())
+    Ok(plugins
+        .as_array()
+        .context("no list")?
+        .iter()
+        .filter(|plugin| plugin["name"] == name)
+        .cloned()
+        .collect())
 }
 
 /// Waits until the plugin is loaded in this version.
@@ -42,7 +48,8 @@ async fn refused_with(daemon: &mut Daemon, name: &str, words: &str) -> Result<()
     daemon
         .wait(&what, |daemon| {
             let plugins = listed(daemon, name)?;
-            let said = |plugin: &Value| plugin["summary"].as_str().is_some_and(|summary| summary.contains(words));
+            let said =
+                |plugin: &Value| plugin["summary"].as_str().is_some_and(|summary| summary.contains(words));
             Ok(plugins.iter().any(|plugin| plugin["state"] == "refused" && said(plugin)))
         })
         .await
@@ -61,7 +68,10 @@ async fn unsigned_is_refused_until_signed() -> Result<()> {
     let doctor = daemon.salve(&["doctor"])?;
     assert_eq!(doctor.status.code(), Some(1));
     let said = text(&doctor);
-    assert!(said.contains("is not signed by a trusted publisher") && said.contains("salve plugin pin FILE"), "{said}");
+    assert!(
+        said.contains("is not signed by a trusted publisher") && said.contains("salve plugin pin FILE"),
+        "{said}"
+    );
     assert!(daemon.log().contains("is not signed by a trusted publisher"));
 
     author.sign(&daemon.path("plugins/probe.wasm"))?;
@@ -82,7 +92,11 @@ async fn only_the_publisher_replaces_a_plugin() -> Result<()> {
     put_signed(&daemon, "probe", &first)?;
     loaded(&mut daemon, "probe", "1.0.0").await?;
     let digest = |daemon: &Daemon| -> Result<Vec<Value>> {
-        Ok(listed(daemon, "probe")?.iter().filter(|plugin| plugin["state"] != "refused").map(|plugin| plugin["digest"].clone()).collect())
+        Ok(listed(daemon, "probe")?
+            .iter()
+            .filter(|plugin| plugin["state"] != "refused")
+            .map(|plugin| plugin["digest"].clone())
+            .collect())
     };
     let before = digest(&daemon)?;
 
@@ -124,7 +138,8 @@ async fn trust_can_be_taken_back() -> Result<()> {
     loaded(&mut daemon, "probe", "1.0.0").await?;
 
     let lock = daemon.path("plugins/salve-plugins.lock");
-    let raised = std::fs::read_to_string(&lock)?.replace("lowest_version = \"1.0.0\"", "lowest_version = \"1.0.1\"");
+    let raised =
+        std::fs::read_to_string(&lock)?.replace("lowest_version = \"1.0.0\"", "lowest_version = \"1.0.1\"");
     std::fs::write(&lock, raised)?;
     refused_with(&mut daemon, "probe", "nothing below 1.0.1 may load").await?;
     assert_eq!(listed(&daemon, "probe")?.len(), 1, "it is unloaded");
@@ -133,14 +148,22 @@ async fn trust_can_be_taken_back() -> Result<()> {
     assert!(pull(&daemon, &new, &[])?.status.success());
     loaded(&mut daemon, "probe", "1.1.0").await?;
     let downgrade = pull(&daemon, &old, &[])?;
-    assert!(!downgrade.status.success() && text(&downgrade).contains("nothing below 1.0.1"), "{}", text(&downgrade));
+    assert!(
+        !downgrade.status.success() && text(&downgrade).contains("nothing below 1.0.1"),
+        "{}",
+        text(&downgrade)
+    );
     // Past the command line, too.
     put_signed(&daemon, "probe", &old)?;
     refused_with(&mut daemon, "probe", "nothing below 1.0.1 may load").await?;
     loaded(&mut daemon, "probe", "1.1.0").await?;
 
     put_signed(&daemon, "probe", &new)?;
-    daemon.wait("nothing is refused", |daemon| Ok(!listed(daemon, "probe")?.iter().any(|plugin| plugin["state"] == "refused"))).await?;
+    daemon
+        .wait("nothing is refused", |daemon| {
+            Ok(!listed(daemon, "probe")?.iter().any(|plugin| plugin["state"] == "refused"))
+        })
+        .await?;
     trust(&daemon, "")?;
     refused_with(&mut daemon, "probe", "is not signed by a trusted publisher").await?;
     assert_eq!(listed(&daemon, "probe")?.len(), 1, "it is unloaded");

@@ -47,7 +47,8 @@ fn fixture(name: &str) -> PathBuf {
 /// Serves files, and some addresses that lead elsewhere.
 async fn serve(files: BTreeMap<String, Vec<u8>>) -> Result<SocketAddr> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let certificates = CertificateDer::pem_file_iter(fixture("test-only.cert.pem"))?.collect::<Result<Vec<_>, _>>()?;
+    let certificates =
+        CertificateDer::pem_file_iter(fixture("test-only.cert.pem"))?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(fixture("test-only.key.pem"))?;
     let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -60,8 +61,14 @@ async fn serve(files: BTreeMap<String, Vec<u8>>) -> Result<SocketAddr> {
     let huge = async || vec![0_u8; salve_distribution::COMPONENT_BYTES_MAX as usize + 1];
     let router = Router::new()
         .route("/files/{name}", get(file))
-        .route("/moved/{name}", get(async |Path(name): Path<String>| Redirect::temporary(&format!("/files/{name}"))))
-        .route("/away/{name}", get(async |Path(name): Path<String>| Redirect::temporary(&format!("https://localhost:1/{name}"))))
+        .route(
+            "/moved/{name}",
+            get(async |Path(name): Path<String>| Redirect::temporary(&format!("/files/{name}"))),
+        )
+        .route(
+            "/away/{name}",
+            get(async |Path(name): Path<String>| Redirect::temporary(&format!("https://localhost:1/{name}"))),
+        )
         .route("/round", get(async || Redirect::temporary("/round")))
         .route("/huge.wasm", get(huge))
         .route("/broken.wasm", get(async || StatusCode::INTERNAL_SERVER_ERROR));
@@ -87,7 +94,9 @@ async fn components_from_https() -> Result<()> {
     let bare = component("bare", "1.0.0", "action")?;
     let digest = salve_distribution::Digest::of(&bare).to_string();
     let mut served = BTreeMap::from([("bare.wasm".to_owned(), bare)]);
-    for (name, path) in [("probe.wasm", signed.clone()), ("probe.wasm.sig", signed.with_extension("wasm.sig"))] {
+    for (name, path) in
+        [("probe.wasm", signed.clone()), ("probe.wasm.sig", signed.with_extension("wasm.sig"))]
+    {
         served.insert(name.to_owned(), std::fs::read(path)?);
     }
     let address = serve(served).await?;
@@ -132,7 +141,18 @@ async fn components_from_https() -> Result<()> {
     let out = operator.path("looked-at.wasm");
     let key = author.path("key.pub");
     let key = key.to_str().context("path")?;
-    let seen = pull(&operator, &["--ca-file", authority, "--key", key, "--out", out.to_str().context("path")?, &url("files/probe.wasm")])?;
+    let seen = pull(
+        &operator,
+        &[
+            "--ca-file",
+            authority,
+            "--key",
+            key,
+            "--out",
+            out.to_str().context("path")?,
+            &url("files/probe.wasm"),
+        ],
+    )?;
     assert!(seen.status.success(), "{}", text(&seen));
     assert_eq!(std::fs::read(out)?, std::fs::read(signed)?);
     Ok(())

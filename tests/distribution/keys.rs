@@ -77,7 +77,10 @@ fn verifies_offline() -> Result<()> {
     assert_eq!(changed.status.code(), Some(1));
     let said: Value = serde_json::from_slice(&changed.stdout)?;
     assert_eq!(said["verified"], false);
-    assert!(said["why"].as_str().is_some_and(|why| why.contains("the signature is for a component with digest")), "{said}");
+    assert!(
+        said["why"].as_str().is_some_and(|why| why.contains("the signature is for a component with digest")),
+        "{said}"
+    );
 
     std::fs::remove_file(&signature)?;
     refused(&verify(&component, author.path("key.pub"), false)?, &["is not signed by a trusted publisher"])?;
@@ -113,7 +116,8 @@ fn bad_publishers_are_refused() -> Result<()> {
         assert_eq!(doctor.status.code(), Some(1));
         assert!(text(&doctor).contains(expected), "{expected}: {}", text(&doctor));
     }
-    let local = operator("dev = true\n[[target]]\nid = \"t\"\nhttp = { base_url = \"http://127.0.0.1:1\" }\n")?;
+    let local =
+        operator("dev = true\n[[target]]\nid = \"t\"\nhttp = { base_url = \"http://127.0.0.1:1\" }\n")?;
     assert!(!text(&local.salve(&["doctor"])?).contains("must be on this machine"));
     Ok(())
 }

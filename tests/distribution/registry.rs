@@ -57,7 +57,8 @@ async fn by_tag_by_digest_and_locked() -> Result<()> {
     let document = get(&format!("manifests/{manifest}")).await?;
     assert_eq!(document["layers"][0]["mediaType"], "application/wasm");
     assert_eq!(document["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
-    let config = get(&format!("blobs/{}", document["config"]["digest"].as_str().context("no config")?)).await?;
+    let config =
+        get(&format!("blobs/{}", document["config"]["digest"].as_str().context("no config")?)).await?;
     assert_eq!(config["layerDigests"][0], document["layers"][0]["digest"]);
     assert_eq!(config["component"]["exports"][0], "salve:plugin/act@0.1.0", "{config}");
     let signatures = get(&format!("manifests/{}.sig", manifest.replace(':', "-"))).await?;
@@ -162,15 +163,27 @@ async fn tampering_in_the_registry_is_noticed() -> Result<()> {
         std::fs::write(&stored, genuine)?;
     }
 
-    let other = author.push(&author.signed("probe", "2.0.0", "action")?, &format!("{}/team/probe:2", registry.host()))?;
+    let other = author
+        .push(&author.signed("probe", "2.0.0", "action")?, &format!("{}/team/probe:2", registry.host()))?;
     let tag = |manifest: &Value| manifest.as_str().map(|digest| format!("{}.sig", digest.replace(':', "-")));
-    let url = |tag: Option<String>| format!("http://{}/v2/team/probe/manifests/{}", registry.host(), tag.unwrap_or_default());
+    let url = |tag: Option<String>| {
+        format!("http://{}/v2/team/probe/manifests/{}", registry.host(), tag.unwrap_or_default())
+    };
     let accept = "application/vnd.oci.image.manifest.v1+json";
-    let signatures = client().get(url(tag(&other["manifest"]))).header("accept", accept).send().await?.bytes().await?;
-    let put = client().put(url(tag(&pushed["manifest"]))).header("content-type", accept).body(signatures).send().await?;
+    let signatures =
+        client().get(url(tag(&other["manifest"]))).header("accept", accept).send().await?.bytes().await?;
+    let put = client()
+        .put(url(tag(&pushed["manifest"])))
+        .header("content-type", accept)
+        .body(signatures)
+        .send()
+        .await?;
     assert!(put.status().is_success());
     for source in &sources {
-        refused(&pull(&operator, &[source])?, &["the signed statement of publisher `ours` is about another artifact"])?;
+        refused(
+            &pull(&operator, &[source])?,
+            &["the signed statement of publisher `ours` is about another artifact"],
+        )?;
         assert!(files(&operator)?.is_empty());
     }
     Ok(())
@@ -187,8 +200,15 @@ async fn trust_comes_before_installation() -> Result<()> {
     ours.push(&ours.signed("probe", "1.1.0", "action")?, &format!("{host}/probe:good"))?;
     ours.push(&ours.component("other", "1.0.0", "action")?, &format!("{host}/other:unsigned"))?;
     let unsigned = ours.component("probe", "1.2.0", "action")?;
-    let warned = ours.salve(&["plugin", "push", "--plain-http", unsigned.to_str().context("path")?], format!("{host}/probe:unsigned").as_ref())?;
-    assert!(warned.status.success() && text(&warned).contains("warning: the plugin is not signed"), "{}", text(&warned));
+    let warned = ours.salve(
+        &["plugin", "push", "--plain-http", unsigned.to_str().context("path")?],
+        format!("{host}/probe:unsigned").as_ref(),
+    )?;
+    assert!(
+        warned.status.success() && text(&warned).contains("warning: the plugin is not signed"),
+        "{}",
+        text(&warned)
+    );
     theirs.push(&theirs.signed("probe", "1.2.0", "action")?, &format!("{host}/probe:theirs"))?;
     ours.push(&ours.signed("probe", "1.0.9", "action")?, &format!("{host}/probe:older"))?;
     ours.push(&ours.signed("probe", "1.3.0", "agent")?, &format!("{host}/probe:role"))?;
@@ -228,11 +248,15 @@ async fn a_registry_that_is_down() -> Result<()> {
     let begun = std::time::Instant::now();
     refused(&pull(&operator, &[&source])?, &["no answer from", "trying again (2 of 2)", "Is the server up"])?;
     let component = author.signed("probe", "1.0.0", "action")?;
-    let push = author.salve(&["plugin", "push", "--plain-http", component.to_str().context("path")?], reference.as_ref())?;
+    let push = author.salve(
+        &["plugin", "push", "--plain-http", component.to_str().context("path")?],
+        reference.as_ref(),
+    )?;
     refused(&push, &["no answer from", "Is the server up"])?;
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     // Without the flag nothing is sent in the clear.
-    let encrypted = command(&["plugin", "pull", &source]).env("SALVE_CONFIG", operator.path("salve.toml")).output()?;
+    let encrypted =
+        command(&["plugin", "pull", &source]).env("SALVE_CONFIG", operator.path("salve.toml")).output()?;
     refused(&encrypted, &["no answer from", "--plain-http"])?;
     assert!(files(&operator)?.is_empty());
     Ok(())

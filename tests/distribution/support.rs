@@ -44,8 +44,14 @@ impl Author {
     }
 
     pub(crate) fn sign(&self, component: &Path) -> Result<()> {
-        let signed = command(&[OsStr::new("plugin"), "sign".as_ref(), component.as_ref(), "--key".as_ref(), self.path("key.key").as_ref()])
-            .output()?;
+        let signed = command(&[
+            OsStr::new("plugin"),
+            "sign".as_ref(),
+            component.as_ref(),
+            "--key".as_ref(),
+            self.path("key.key").as_ref(),
+        ])
+        .output()?;
         ensure!(signed.status.success(), "{}", text(&signed));
         Ok(())
     }
@@ -56,7 +62,8 @@ impl Author {
 
     /// Pushes over plain HTTP, and gives back what it says in JSON.
     pub(crate) fn push(&self, component: &Path, reference: &str) -> Result<Value> {
-        let output = command(&["plugin", "push", "--plain-http", "--json"]).arg(component).arg(reference).output()?;
+        let output =
+            command(&["plugin", "push", "--plain-http", "--json"]).arg(component).arg(reference).output()?;
         ensure!(output.status.success(), "{}", text(&output));
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -71,7 +78,8 @@ impl Author {
 pub(crate) fn component(name: &str, version: &str, role: &str) -> Result<Vec<u8>> {
     let guest = if role == "agent" { "agent-nonsense.wat" } else { "action-sleep.wat" };
     let module = wat::parse_file(salve_tests::root().join("tests/guests").join(guest))?;
-    let manifest = format!("name = '{name}'\nversion = '{version}'\nrole = '{role}'\nsummary = 'For tests.'\n");
+    let manifest =
+        format!("name = '{name}'\nversion = '{version}'\nrole = '{role}'\nsummary = 'For tests.'\n");
     Ok(salve_plugins::pack::pack(&module, &manifest)?)
 }
 
@@ -79,7 +87,13 @@ pub(crate) fn component(name: &str, version: &str, role: &str) -> Result<Vec<u8>
 pub(crate) fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(salve_tests::salve());
     command.args(arguments).env("HOME", "/nonexistent").stdin(Stdio::null());
-    for name in ["DOCKER_CONFIG", "SALVE_CONFIG", "SALVE_KEY_PASSWORD", "SALVE_REGISTRY_USERNAME", "SALVE_REGISTRY_PASSWORD"] {
+    for name in [
+        "DOCKER_CONFIG",
+        "SALVE_CONFIG",
+        "SALVE_KEY_PASSWORD",
+        "SALVE_REGISTRY_USERNAME",
+        "SALVE_REGISTRY_PASSWORD",
+    ] {
         command.env_remove(name);
     }
     command

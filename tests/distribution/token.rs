@@ -32,7 +32,11 @@ struct Stub {
     scopes: Arc<Mutex<Vec<String>>>,
 }
 
-async fn token(State(stub): State<Stub>, Query(query): Query<BTreeMap<String, String>>, headers: HeaderMap) -> Response {
+async fn token(
+    State(stub): State<Stub>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
     stub.scopes.lock().unwrap().push(query.get("scope").cloned().unwrap_or_default());
     let basic = format!("Basic {}", STANDARD.encode("me:pass"));
     if headers.get(header::AUTHORIZATION).is_some_and(|value| value == basic.as_str()) {
@@ -41,14 +45,21 @@ async fn token(State(stub): State<Stub>, Query(query): Query<BTreeMap<String, St
     StatusCode::UNAUTHORIZED.into_response()
 }
 
-async fn content(State(stub): State<Stub>, Path((_, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
+async fn content(
+    State(stub): State<Stub>,
+    Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
     let bearer = format!("Bearer {TOKEN}");
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != bearer.as_str()) {
         let realm = stub.realm.lock().unwrap().clone();
         let challenge = format!("Bearer realm=\"{realm}\",service=\"stub\"");
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     }
-    stub.content.get(&name).cloned().map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
+    stub.content
+        .get(&name)
+        .cloned()
+        .map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
 }
 
 async fn serve(content_by_name: BTreeMap<String, Vec<u8>>) -> Result<Stub> {
@@ -89,11 +100,18 @@ async fn passwords_are_exchanged_for_tokens() -> Result<()> {
     .await?;
     let operator = operator("")?;
     let pull = |password: &str| {
-        command(&["plugin", "pull", "--plain-http", "--sha256", &digest, &format!("oci://{}/probe:1", stub.address)])
-            .env("SALVE_CONFIG", operator.path("salve.toml"))
-            .env("SALVE_REGISTRY_USERNAME", "me")
-            .env("SALVE_REGISTRY_PASSWORD", password)
-            .output()
+        command(&[
+            "plugin",
+            "pull",
+            "--plain-http",
+            "--sha256",
+            &digest,
+            &format!("oci://{}/probe:1", stub.address),
+        ])
+        .env("SALVE_CONFIG", operator.path("salve.toml"))
+        .env("SALVE_REGISTRY_USERNAME", "me")
+        .env("SALVE_REGISTRY_PASSWORD", password)
+        .output()
     };
     refused(&pull("wrong")?, &["does not accept these credentials"])?;
     let pulled = pull("pass")?;

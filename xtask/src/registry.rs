@@ -49,7 +49,10 @@ fn fetch(folder: &Path) -> Result<PathBuf> {
     if works(&program) {
         return Ok(program);
     }
-    eprintln!("downloading {PACKAGE} from Debian into {} (5 MB), to test against a real registry", folder.display());
+    eprintln!(
+        "downloading {PACKAGE} from Debian into {} (5 MB), to test against a real registry",
+        folder.display()
+    );
     let downloads = folder.join("downloads");
     if downloads.exists() {
         fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove `{}`", downloads.display()))?;

@@ -267,7 +267,10 @@ pub async fn fetch(
             let signature = match files::read_bounded(&beside, signature::FILE_BYTES_MAX) {
                 Ok(text) => {
                     let host = beside.display().to_string();
-                    Some(SignatureFile::parse(&text).map_err(|source| FetchError::Signature { host, source })?)
+                    Some(
+                        SignatureFile::parse(&text)
+                            .map_err(|source| FetchError::Signature { host, source })?,
+                    )
                 }
                 Err(error) if error.is_missing() => None,
                 Err(error) => return Err(error.into()),
@@ -289,7 +292,10 @@ mod tests {
     #[test]
     fn sources() {
         for (text, expected) in [
-            ("oci://registry.example:5000/team/probe:1.0", Some("oci://registry.example:5000/team/probe:1.0")),
+            (
+                "oci://registry.example:5000/team/probe:1.0",
+                Some("oci://registry.example:5000/team/probe:1.0"),
+            ),
             ("https://example.org/a.wasm", Some("https://example.org/a.wasm")),
             ("file:///a/b.wasm", Some("file:///a/b.wasm")),
             ("a/b.wasm", Some("file://a/b.wasm")),

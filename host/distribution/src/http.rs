@@ -174,8 +174,9 @@ impl<'t> Http<'t> {
         let mut response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let limit_bytes = if status.is_success() { call.limit_bytes } else { ERROR_BYTES_MAX };
-        let too_large =
-            || Attempt::Final(FetchError::TooLarge { what: call.what.to_owned(), limit_bytes: call.limit_bytes });
+        let too_large = || {
+            Attempt::Final(FetchError::TooLarge { what: call.what.to_owned(), limit_bytes: call.limit_bytes })
+        };
         let expected = response.content_length();
         if status.is_success()
             && call.method != Method::HEAD

@@ -133,7 +133,10 @@ pub fn install(
         let accept = options.accept_unsigned || options.digest.is_some();
         let identity = decide(fetched, &manifest, &Trust { lock: lock.clone(), ..trust.clone() }, accept)?;
         let entry = if options.locked {
-            before.clone().filter(|entry| entry.digest == identity.digest).ok_or(InstallError::NotLocked(name.clone()))?
+            before
+                .clone()
+                .filter(|entry| entry.digest == identity.digest)
+                .ok_or(InstallError::NotLocked(name.clone()))?
         } else {
             entry(&identity, &manifest, before.as_ref(), options, Some(source.clone()))?
         };
@@ -329,9 +332,13 @@ mod tests {
     #[test]
     fn installs_and_goes_back() {
         let (key, ours) = publisher("ours");
-        let place = Place { folder: tempfile::tempdir().unwrap(), trust: Trust { publishers: vec![ours], ..Trust::default() } };
+        let place = Place {
+            folder: tempfile::tempdir().unwrap(),
+            trust: Trust { publishers: vec![ours], ..Trust::default() },
+        };
         for version in ["1.0.0", "1.1.0", "1.0.0"] {
-            let installed = place.install(&fetched(version, "action", Some(&key)), &InstallOptions::default()).unwrap();
+            let installed =
+                place.install(&fetched(version, "action", Some(&key)), &InstallOptions::default()).unwrap();
             assert_eq!(installed.lowest_version, "1.0.0");
             let lock = LockFile::load(&place.lock()).unwrap();
             let entry = lock.get("probe").unwrap();
@@ -364,7 +371,12 @@ mod tests {
         let locked = InstallOptions { locked: true, ..InstallOptions::default() };
         for (what, fetched, options, expected) in [
             ("older than allowed", fetched("1.0.0", "action", Some(&key)), &plain, "nothing below 1.1.0"),
-            ("another publisher", fetched("1.3.0", "action", Some(&other_key)), &plain, "belongs to the publisher"),
+            (
+                "another publisher",
+                fetched("1.3.0", "action", Some(&other_key)),
+                &plain,
+                "belongs to the publisher",
+            ),
             ("unsigned", fetched("1.3.0", "action", None), &unsigned, "belongs to the publisher"),
             ("another role", fetched("1.3.0", "agent", Some(&key)), &plain, "keeps its role"),
             ("tampered", tampered, &unsigned, "is not accepted"),
@@ -385,7 +397,8 @@ mod tests {
     fn pins_unsigned_content() {
         let place = Place { folder: tempfile::tempdir().unwrap(), trust: Trust::default() };
         let unsigned = fetched("1.0.0", "action", None);
-        let by_digest = InstallOptions { digest: Some(Digest::of(&unsigned.bytes)), ..InstallOptions::default() };
+        let by_digest =
+            InstallOptions { digest: Some(Digest::of(&unsigned.bytes)), ..InstallOptions::default() };
         let installed = place.install(&unsigned, &by_digest).unwrap();
         assert_eq!(installed.identity.basis, Basis::PinnedByLock);
         let path = installed.path.clone();

@@ -112,8 +112,10 @@ impl LockFile {
     /// [`LockError`]
     pub fn load(path: &Path) -> Result<Self, LockError> {
         match files::read_bounded(path, BYTES_MAX) {
-            Ok(bytes) => Self::parse(&bytes)
-                .map_err(|what| LockError::Form { path: path.display().to_string(), what: escape(&what, 400) }),
+            Ok(bytes) => Self::parse(&bytes).map_err(|what| LockError::Form {
+                path: path.display().to_string(),
+                what: escape(&what, 400),
+            }),
             Err(error) if error.is_missing() => Ok(Self::default()),
             Err(error) => Err(error.into()),
         }
@@ -261,7 +263,12 @@ mod tests {
         update(&two, |lock| lock.insert(entry("b")));
         let text = std::fs::read_to_string(&one).unwrap();
         assert_eq!(text, std::fs::read_to_string(&two).unwrap());
-        assert!(text.contains("\n[[plugin]]\nname = \"a\"\nversion = \"1.2.0\"\nrole = \"action\"\ndigest = \"sha256:"), "{text}");
+        assert!(
+            text.contains(
+                "\n[[plugin]]\nname = \"a\"\nversion = \"1.2.0\"\nrole = \"action\"\ndigest = \"sha256:"
+            ),
+            "{text}"
+        );
         let written = std::fs::metadata(&one).unwrap().modified().unwrap();
         update(&one, |lock| lock.insert(entry("a")));
         assert_eq!(std::fs::metadata(&one).unwrap().modified().unwrap(), written);
@@ -295,7 +302,10 @@ mod tests {
         for (text, expected) in [
             (plugin("lowest = '2'\n"), "unknown field `lowest`"),
             (plugin("").replace("format = 1", "format = 2"), "its format is 2"),
-            (plugin("").replace("lowest_version = '1.0.0'", "lowest_version = '1'"), "`1` of plugin `a` is no version"),
+            (
+                plugin("").replace("lowest_version = '1.0.0'", "lowest_version = '1'"),
+                "`1` of plugin `a` is no version",
+            ),
             (plugin(plugin("").trim_start_matches("format = 1\n")), "plugin `a` is there twice"),
             (plugin("").replace(&digest.to_string(), "sha1:00"), "a digest is"),
             ("\u{1b}[31m".to_owned(), ""),

@@ -87,7 +87,10 @@ pub(crate) fn open(sealed: &[u8], password: &[u8]) -> Result<Vec<u8>, SealError>
     }
     let Cost { n, r, p } = sealed.kdf.params;
     let log_n = u8::try_from(n.trailing_zeros()).unwrap_or(u8::MAX);
-    if !n.is_power_of_two() || !(10..=LOG_N_MAX).contains(&log_n) || !(1..=16).contains(&r) || !(1..=4).contains(&p)
+    if !n.is_power_of_two()
+        || !(10..=LOG_N_MAX).contains(&log_n)
+        || !(1..=16).contains(&r)
+        || !(1..=4).contains(&p)
     {
         return Err(form("its cost is out of bounds"));
     }

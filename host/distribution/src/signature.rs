@@ -187,7 +187,10 @@ impl SignatureFile {
         }
         let file: Self = serde_json::from_slice(bytes).map_err(|error| form(error.to_string()))?;
         if file.signatures.is_empty() || file.signatures.len() > SIGNATURES_MAX {
-            return Err(form(format!("it has {} signatures, not 1 to {SIGNATURES_MAX}", file.signatures.len())));
+            return Err(form(format!(
+                "it has {} signatures, not 1 to {SIGNATURES_MAX}",
+                file.signatures.len()
+            )));
         }
         if file.manifest.len().max(file.config.len()) as u64 > DOCUMENT_BYTES_MAX {
             return Err(form(format!("its manifest is larger than {DOCUMENT_BYTES_MAX} bytes")));
@@ -238,7 +241,8 @@ impl SignatureFile {
                     problem = Some(SignatureError::OtherArtifact { publisher: publisher.name.clone() });
                 }
                 None => {
-                    let claimed = publishers.iter().find(|publisher| signature.key == Some(publisher.key.id()));
+                    let claimed =
+                        publishers.iter().find(|publisher| signature.key == Some(publisher.key.id()));
                     if let Some(publisher) = claimed {
                         problem = Some(SignatureError::Forged { publisher: publisher.name.clone() });
                     }
@@ -254,8 +258,7 @@ impl SignatureFile {
 /// Whether a payload is a statement about the artifact with this manifest.
 fn names(payload: &[u8], manifest: Digest) -> bool {
     serde_json::from_slice::<Payload>(payload).is_ok_and(|payload| {
-        payload.critical.r#type == PAYLOAD_TYPE
-            && payload.critical.image.docker_manifest_digest == manifest
+        payload.critical.r#type == PAYLOAD_TYPE && payload.critical.image.docker_manifest_digest == manifest
     })
 }
 

@@ -6,9 +6,7 @@
 //! - a name belongs to the key that had it first, and keeps its role
 //! - nothing below the lowest version loads, pinned or not
 
-use crate::{
-    Digest, KeyId, LockEntry, LockFile, PublicKey, SignatureError, SignatureFile, files, signature,
-};
+use crate::{Digest, KeyId, LockEntry, LockFile, PublicKey, SignatureError, SignatureFile, files, signature};
 use salve_plugins::{Manifest, Role};
 use serde::Serialize;
 use std::{
@@ -161,9 +159,11 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unsigned { signature: Some(unknown), .. } => return unknown.hint(),
-            Self::Unsigned { .. } => "Sign it (`salve plugin sign`) with the key of a [[publisher]]; or, if you have \
+            Self::Unsigned { .. } => {
+                "Sign it (`salve plugin sign`) with the key of a [[publisher]]; or, if you have \
                  looked at it, pin just this content (`salve plugin pin FILE`)."
-                .into(),
+                    .into()
+            }
             Self::Signature { source, .. } => return source.hint(),
             Self::WrongPublisher { name, .. } => format!(
                 "Give it another name. If `{name}` has changed hands, remove its entry from the lock file first."
@@ -358,8 +358,11 @@ mod tests {
         let (stranger, _) = publisher("stranger");
         let (bytes, manifest) = component("probe", "1.5.0", "action");
         let digest = Digest::of(&bytes);
-        let (by_us, by_them, by_stranger) =
-            (signed(&bytes, &manifest, &key), signed(&bytes, &manifest, &other_key), signed(&bytes, &manifest, &stranger));
+        let (by_us, by_them, by_stranger) = (
+            signed(&bytes, &manifest, &key),
+            signed(&bytes, &manifest, &other_key),
+            signed(&bytes, &manifest, &stranger),
+        );
         let none = || LockFile::default();
         let lock = |publisher: Option<&Publisher>, lowest: &str| {
             locked("probe", Role::Action, digest, publisher.map(|publisher| publisher.key.id()), lowest)
@@ -375,31 +378,167 @@ mod tests {
         let pin = |digest: Digest| BTreeMap::from([("probe".to_owned(), BTreeSet::from([digest]))]);
         let none_pinned = BTreeMap::new;
         let both = || vec![ours.clone(), theirs.clone()];
-        let rows: Vec<(&str, Option<&SignatureFile>, BTreeMap<_, _>, bool, LockFile, LockFile, Result<Basis, &str>)> = vec![
+        let rows: Vec<(
+            &str,
+            Option<&SignatureFile>,
+            BTreeMap<_, _>,
+            bool,
+            LockFile,
+            LockFile,
+            Result<Basis, &str>,
+        )> = vec![
             ("nothing", None, none_pinned(), false, none(), none(), Err("is not signed")),
             ("development", None, none_pinned(), true, none(), none(), Ok(Basis::Development)),
             ("signed", Some(&by_us), none_pinned(), false, none(), none(), Ok(Basis::Signed)),
             ("a stranger's", Some(&by_stranger), none_pinned(), false, none(), none(), Err("is not signed")),
             ("grant", None, pin(digest), false, none(), none(), Ok(Basis::PinnedByGrant)),
-            ("a stranger's, granted", Some(&by_stranger), pin(digest), false, none(), none(), Ok(Basis::PinnedByGrant)),
-            ("grant of another", None, pin(Digest::of(b"other")), false, none(), none(), Err("grants name another")),
-            ("signed, grant of another", Some(&by_us), pin(Digest::of(b"other")), true, none(), none(), Err("grants name another")),
+            (
+                "a stranger's, granted",
+                Some(&by_stranger),
+                pin(digest),
+                false,
+                none(),
+                none(),
+                Ok(Basis::PinnedByGrant),
+            ),
+            (
+                "grant of another",
+                None,
+                pin(Digest::of(b"other")),
+                false,
+                none(),
+                none(),
+                Err("grants name another"),
+            ),
+            (
+                "signed, grant of another",
+                Some(&by_us),
+                pin(Digest::of(b"other")),
+                true,
+                none(),
+                none(),
+                Err("grants name another"),
+            ),
             ("lock", None, none_pinned(), false, lock(None, "1.0.0"), none(), Ok(Basis::PinnedByLock)),
             ("lock of one before", None, none_pinned(), false, before(), none(), Ok(Basis::PinnedByLock)),
             ("lock of another", None, none_pinned(), false, other_digest(), none(), Err("is not signed")),
-            ("lock of another, signed", Some(&by_us), none_pinned(), false, other_digest(), none(), Ok(Basis::Signed)),
-            ("locked to us, by us", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.0.0"), none(), Ok(Basis::Signed)),
-            ("locked to us, by them", Some(&by_them), none_pinned(), false, lock(Some(&ours), "1.0.0"), none(), Err("belongs to the publisher")),
-            ("locked to us, by a stranger", Some(&by_stranger), none_pinned(), false, lock(Some(&ours), "1.0.0"), none(), Err("is not signed")),
-            ("locked to us, unsigned", None, none_pinned(), true, lock(Some(&ours), "1.0.0"), none(), Err("belongs to the publisher")),
-            ("seen of us, by them", Some(&by_them), none_pinned(), false, none(), lock(Some(&ours), "1.0.0"), Err("belongs to the publisher")),
-            ("seen of them, locked to us", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.0.0"), lock(Some(&theirs), "1.0.0"), Ok(Basis::Signed)),
-            ("too old", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.5.1"), none(), Err("nothing below 1.5.1")),
-            ("too old, pinned", None, pin(digest), true, lock(None, "2.0.0"), none(), Err("nothing below 2.0.0")),
-            ("just new enough", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.5.0"), none(), Ok(Basis::Signed)),
-            ("a pre-release is older", Some(&by_us), none_pinned(), false, lock(Some(&ours), "1.5.0-rc.1"), none(), Ok(Basis::Signed)),
-            ("another role in the lock", Some(&by_us), none_pinned(), false, other_role(), none(), Err("keeps its role")),
-            ("another role before", Some(&by_us), none_pinned(), false, none(), other_role(), Err("keeps its role")),
+            (
+                "lock of another, signed",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                other_digest(),
+                none(),
+                Ok(Basis::Signed),
+            ),
+            (
+                "locked to us, by us",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.0.0"),
+                none(),
+                Ok(Basis::Signed),
+            ),
+            (
+                "locked to us, by them",
+                Some(&by_them),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.0.0"),
+                none(),
+                Err("belongs to the publisher"),
+            ),
+            (
+                "locked to us, by a stranger",
+                Some(&by_stranger),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.0.0"),
+                none(),
+                Err("is not signed"),
+            ),
+            (
+                "locked to us, unsigned",
+                None,
+                none_pinned(),
+                true,
+                lock(Some(&ours), "1.0.0"),
+                none(),
+                Err("belongs to the publisher"),
+            ),
+            (
+                "seen of us, by them",
+                Some(&by_them),
+                none_pinned(),
+                false,
+                none(),
+                lock(Some(&ours), "1.0.0"),
+                Err("belongs to the publisher"),
+            ),
+            (
+                "seen of them, locked to us",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.0.0"),
+                lock(Some(&theirs), "1.0.0"),
+                Ok(Basis::Signed),
+            ),
+            (
+                "too old",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.5.1"),
+                none(),
+                Err("nothing below 1.5.1"),
+            ),
+            (
+                "too old, pinned",
+                None,
+                pin(digest),
+                true,
+                lock(None, "2.0.0"),
+                none(),
+                Err("nothing below 2.0.0"),
+            ),
+            (
+                "just new enough",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.5.0"),
+                none(),
+                Ok(Basis::Signed),
+            ),
+            (
+                "a pre-release is older",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                lock(Some(&ours), "1.5.0-rc.1"),
+                none(),
+                Ok(Basis::Signed),
+            ),
+            (
+                "another role in the lock",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                other_role(),
+                none(),
+                Err("keeps its role"),
+            ),
+            (
+                "another role before",
+                Some(&by_us),
+                none_pinned(),
+                false,
+                none(),
+                other_role(),
+                Err("keeps its role"),
+            ),
         ];
         for (what, signature, pins, dev, lock, seen, expected) in rows {
             let trust = Trust { publishers: both(), pins, dev, lock, seen };
@@ -439,6 +578,9 @@ mod tests {
         assert_eq!(trust.to_remember(&identity), None);
         assert!(trust.judge(&bytes, &manifest, Some(&by_us)).is_ok());
         let by_them = signed(&bytes, &manifest, &other_key);
-        assert!(matches!(trust.judge(&bytes, &manifest, Some(&by_them)), Err(Refusal::WrongPublisher { .. })));
+        assert!(matches!(
+            trust.judge(&bytes, &manifest, Some(&by_them)),
+            Err(Refusal::WrongPublisher { .. })
+        ));
     }
 }

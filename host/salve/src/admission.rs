@@ -116,8 +116,8 @@ impl Admission {
             let identity = trust.judge(&bytes, &manifest, signature.as_ref())?;
             Ok((identity, signature))
         });
-        let (identity, signature) = admitted
-            .map_err(|refusal| Refused { why: refusal.explain(), digest: Some(digest.hex()) })?;
+        let (identity, signature) =
+            admitted.map_err(|refusal| Refused { why: refusal.explain(), digest: Some(digest.hex()) })?;
         let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
         if let Some(signature) = signature.filter(|_| self.remembers && identity.basis == Basis::Signed) {
             signatures.keep(digest, &signature);
@@ -167,7 +167,10 @@ impl KeptSignatures {
             write_whole(&self.path(digest), &bytes).map_err(|error| error.to_string())
         });
         if let Err(error) = written {
-            tracing::warn!(error, "A plugin's signature is not kept; without its file there is no way back to it.");
+            tracing::warn!(
+                error,
+                "A plugin's signature is not kept; without its file there is no way back to it."
+            );
         }
     }
 
@@ -256,7 +259,8 @@ pub fn publishers(config: &Config) -> Result<Vec<Publisher>, Vec<String>> {
         match key {
             Ok(key) => {
                 if let Some(other) = publishers.iter().find(|other| other.key == key) {
-                    problems.push(format!("publisher `{}`: `{}` has the same key", publisher.name, other.name));
+                    problems
+                        .push(format!("publisher `{}`: `{}` has the same key", publisher.name, other.name));
                 }
                 publishers.push(Publisher { name: publisher.name.clone(), key });
             }

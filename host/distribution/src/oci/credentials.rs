@@ -53,7 +53,9 @@ impl CredentialsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Helper { .. } => Some("Give --username and --password-stdin.".into()),
-            Self::Form { .. } => Some("Log in again by `docker login`, or give --username and --password-stdin.".into()),
+            Self::Form { .. } => {
+                Some("Log in again by `docker login`, or give --username and --password-stdin.".into())
+            }
             Self::File(_) => None,
         }
     }
@@ -81,9 +83,9 @@ impl Credentials {
 
     /// What `docker login` has left for `host`, if anything.
     pub(crate) fn of_docker(host: &str) -> Result<Option<Self>, CredentialsError> {
-        let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| {
-            std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"))
-        });
+        let folder = std::env::var_os("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
         let Some(path) = folder.map(|folder| folder.join("config.json")) else { return Ok(None) };
         match files::read_bounded(&path, BYTES_MAX) {
             Ok(text) => Self::in_docker_config(&text, host).map_err(|error| match error {
@@ -97,7 +99,8 @@ impl Credentials {
 
     fn in_docker_config(text: &[u8], host: &str) -> Result<Option<Self>, CredentialsError> {
         let form = |what| CredentialsError::Form { path: PathBuf::new(), what };
-        let config: DockerConfig = serde_json::from_slice(text).map_err(|_| form("it is not the expected JSON"))?;
+        let config: DockerConfig =
+            serde_json::from_slice(text).map_err(|_| form("it is not the expected JSON"))?;
         if let Some(helper) = config.helpers.get(host) {
             let helper = salve_model::text::escape(helper, 100);
             return Err(CredentialsError::Helper { host: host.into(), helper });
@@ -107,9 +110,10 @@ impl Credentials {
             let bare = key.trim_start_matches("https://").trim_start_matches("http://");
             bare == host || bare.split_once('/').is_some_and(|(named, _)| named == host)
         };
-        let entry = config.auths.get(host).or_else(|| {
-            config.auths.iter().find(|(key, _)| is_for(key)).map(|(_, auth)| auth)
-        });
+        let entry = config
+            .auths
+            .get(host)
+            .or_else(|| config.auths.iter().find(|(key, _)| is_for(key)).map(|(_, auth)| auth));
         let Some(auth) = entry.map(|entry| &entry.auth).filter(|auth| !auth.is_empty()) else {
             return Ok(None);
         };

@@ -72,8 +72,8 @@ async fn signatures(
 ) -> Result<Vec<(Descriptor, Signature)>, FetchError> {
     let what = "fetch the signature";
     let Some(bytes) = registry.manifest(what, &signature_tag(manifest)).await? else { return Ok(Vec::new()) };
-    let parsed = ImageManifest::parse(&bytes)
-        .map_err(|source| FetchError::Artifact { what: what.into(), source })?;
+    let parsed =
+        ImageManifest::parse(&bytes).map_err(|source| FetchError::Artifact { what: what.into(), source })?;
     let mut found = Vec::new();
     let layers = parsed.layers.into_iter().filter(|layer| layer.media_type == PAYLOAD_TYPE);
     for layer in layers.take(SIGNATURES_MAX) {

@@ -36,8 +36,7 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let wrong =
-            |problem| ReferenceError { text: salve_model::text::escape(text, 200), problem };
+        let wrong = |problem| ReferenceError { text: salve_model::text::escape(text, 200), problem };
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
             Some((rest, digest)) if digest.starts_with("sha256:") => {
@@ -57,7 +56,9 @@ impl FromStr for Reference {
             None => (rest, None),
         };
         if repository.len() > REPOSITORY_CHARS_MAX || !repository.split('/').all(is_component) {
-            return Err(wrong("its repository has other than lower-case letters, digits and single `.`, `_`, `-`"));
+            return Err(wrong(
+                "its repository has other than lower-case letters, digits and single `.`, `_`, `-`",
+            ));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(wrong("its tag has other than letters, digits, `.`, `_` and `-`"));
@@ -73,7 +74,8 @@ impl FromStr for Reference {
 
 /// Letters and digits, with separators only between them.
 fn is_component(text: &str) -> bool {
-    let alphanumeric = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let alphanumeric =
+        |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     alphanumeric(text.bytes().next())
         && alphanumeric(text.bytes().last())
         && text.bytes().all(|byte| alphanumeric(Some(byte)) || matches!(byte, b'.' | b'_' | b'-'))
@@ -125,13 +127,34 @@ mod tests {
     fn references() {
         let digest = Digest::of(b"");
         let pinned = format!("ghcr.io/a/b:1@{digest}");
-        for text in ["ghcr.io/a/b", "ghcr.io/a/b:1.0", "localhost/a:x", "127.0.0.1:5000/a/b-c_d:v1", "[::1]:5000/a:1", &pinned] {
+        for text in [
+            "ghcr.io/a/b",
+            "ghcr.io/a/b:1.0",
+            "localhost/a:x",
+            "127.0.0.1:5000/a/b-c_d:v1",
+            "[::1]:5000/a:1",
+            &pinned,
+        ] {
             assert_eq!(text.parse::<Reference>().map(|reference| reference.to_string()).as_deref(), Ok(text));
         }
         for text in [
-            "", "a", "a/b", "ghcr.io/", "ghcr.io/A", "ghcr.io/a/../b", "ghcr.io/a//b", "ghcr.io/a:", "ghcr.io/a:-x",
-            "ghcr.io/a:b:c", "ghcr.io/a@sha512:00", "ghcr.io/a@sha256:00", "user@ghcr.io/a", "ghcr.io/a?x=1",
-            "ghcr.io/a#x", "ghcr.io\\a/b", "ghcr.io/a b",
+            "",
+            "a",
+            "a/b",
+            "ghcr.io/",
+            "ghcr.io/A",
+            "ghcr.io/a/../b",
+            "ghcr.io/a//b",
+            "ghcr.io/a:",
+            "ghcr.io/a:-x",
+            "ghcr.io/a:b:c",
+            "ghcr.io/a@sha512:00",
+            "ghcr.io/a@sha256:00",
+            "user@ghcr.io/a",
+            "ghcr.io/a?x=1",
+            "ghcr.io/a#x",
+            "ghcr.io\\a/b",
+            "ghcr.io/a b",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }

@@ -10,7 +10,9 @@ use crate::{
 use bytes::Bytes;
 use reqwest::{
     Method, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE},
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+    },
 };
 use salve_model::text::escape;
 use serde::Deserialize;
@@ -92,7 +94,12 @@ impl<'h, 't> Registry<'h, 't> {
     }
 
     /// A blob, checked against its digest.
-    pub(crate) async fn blob(&self, what: &str, digest: Digest, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
+    pub(crate) async fn blob(
+        &self,
+        what: &str,
+        digest: Digest,
+        limit_bytes: u64,
+    ) -> Result<Vec<u8>, FetchError> {
         let mut call = Call::get(what, self.url(&format!("blobs/{digest}")), limit_bytes);
         let mut answer = self.call(&mut call).await?;
         for _ in 0..REDIRECTS_MAX {
@@ -143,7 +150,12 @@ impl<'h, 't> Registry<'h, 't> {
     }
 
     /// Gives a manifest its name.
-    pub(crate) async fn push_manifest(&self, what: &str, version: &str, content: &[u8]) -> Result<(), FetchError> {
+    pub(crate) async fn push_manifest(
+        &self,
+        what: &str,
+        version: &str,
+        content: &[u8],
+    ) -> Result<(), FetchError> {
         let mut call = Call::get(what, self.url(&format!("manifests/{version}")), DOCUMENT_BYTES_MAX);
         call.method = Method::PUT;
         call.headers.push((CONTENT_TYPE, HeaderValue::from_static(MANIFEST_TYPE)));
@@ -182,7 +194,9 @@ impl<'h, 't> Registry<'h, 't> {
                 None => return Ok(answer),
             },
             Some(Challenge::Bearer(parameters)) => self.token(call.what, &parameters).await?,
-            None => return Err(self.malformed(call.what, "it wants authentication of a kind that is not known")),
+            None => {
+                return Err(self.malformed(call.what, "it wants authentication of a kind that is not known"));
+            }
         };
         let mut value = HeaderValue::from_str(&value)
             .map_err(|_| self.malformed(call.what, "its token cannot be sent in a header"))?;

@@ -189,7 +189,10 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
     if writable {
         checks.push(Check::bad(
             "plugins",
-            format!("`{}` can be written by everybody, and its lock file says what may load", directory.display()),
+            format!(
+                "`{}` can be written by everybody, and its lock file says what may load",
+                directory.display()
+            ),
             format!("chmod o-w {}", directory.display()),
         ));
     }

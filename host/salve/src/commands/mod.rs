@@ -154,7 +154,13 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let of_refusal = || cause.downcast_ref::<salve_plugins::Refusal>()?.hint();
     let of_manifest = || cause.downcast_ref::<salve_plugins::ManifestError>()?.hint();
     let of_distribution = || distribution_hint(cause);
-    of_distribution().or_else(of_ledger).or_else(of_ingest).or_else(of_load).or_else(of_pack).or_else(of_refusal).or_else(of_manifest)
+    of_distribution()
+        .or_else(of_ledger)
+        .or_else(of_ingest)
+        .or_else(of_load)
+        .or_else(of_pack)
+        .or_else(of_refusal)
+        .or_else(of_manifest)
 }
 
 /// Hints of `salve-distribution`.

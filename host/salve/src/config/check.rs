@@ -64,11 +64,11 @@ pub fn problems(config: &Config) -> Vec<String> {
 
 /// What is unsigned may load, so nothing beyond this machine may be touched.
 fn development(config: &Config, problems: &mut Vec<String>) {
-    let targets = config
-        .targets
-        .iter()
-        .filter_map(|target| Some((format!("target `{}`", target.id.0), target.http.as_ref()?.base_url.as_str())));
-    let channels = config.channels.iter().map(|channel| (format!("notify `{}`", channel.name), channel.url.as_str()));
+    let targets = config.targets.iter().filter_map(|target| {
+        Some((format!("target `{}`", target.id.0), target.http.as_ref()?.base_url.as_str()))
+    });
+    let channels =
+        config.channels.iter().map(|channel| (format!("notify `{}`", channel.name), channel.url.as_str()));
     for (owner, url) in targets.chain(channels) {
         if !is_loopback(url) {
             problems.push(format!(

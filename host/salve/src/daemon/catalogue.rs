@@ -115,7 +115,11 @@ impl Catalogue {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
         // Looked at again because a signature or the lock file changed: the plugin itself did not.
-        if state.plugins.get(&name).is_some_and(|there| there.path() == path && there.digest() == plugin.digest()) {
+        if state
+            .plugins
+            .get(&name)
+            .is_some_and(|there| there.path() == path && there.digest() == plugin.digest())
+        {
             return Ok(name);
         }
         tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %plugin.digest(), "Plugin loaded.");

@@ -29,7 +29,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let password = if arguments.unencrypted { None } else { secret::read(arguments.password_stdin, PASSWORD)? };
+    let password =
+        if arguments.unencrypted { None } else { secret::read(arguments.password_stdin, PASSWORD)? };
     if password.is_none() && !arguments.unencrypted {
         bail!(
             "there is no password for the private key\n\nhint: Give one in {PASSWORD} or by --password-stdin; or say \
@@ -38,14 +39,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let key = PrivateKey::generate()?;
     let public = key.public();
-    let (private_path, public_path) = (with_ending(&arguments.out, "key"), with_ending(&arguments.out, "pub"));
+    let (private_path, public_path) =
+        (with_ending(&arguments.out, "key"), with_ending(&arguments.out, "pub"));
     if public_path.exists() {
-        bail!("`{}` is there already\n\nhint: Choose another --out; a key that was published cannot be made again.", public_path.display());
+        bail!(
+            "`{}` is there already\n\nhint: Choose another --out; a key that was published cannot be made again.",
+            public_path.display()
+        );
     }
     let pem = key.to_pem(password.as_deref().map(str::as_bytes))?;
-    write_private(&private_path, pem.as_bytes())
-        .context("cannot write the private key")
-        .and_then(|()| write_whole(&public_path, public.to_pem().as_bytes()).context("cannot write the public key"))?;
+    write_private(&private_path, pem.as_bytes()).context("cannot write the private key").and_then(|()| {
+        write_whole(&public_path, public.to_pem().as_bytes()).context("cannot write the public key")
+    })?;
     if password.is_none() {
         output::complain("warning: the private key is not encrypted; who can read the file can sign as you");
     }

@@ -7,8 +7,8 @@ use super::{
 use crate::{admission, config::Config};
 use anyhow::{Context, Result, anyhow, bail};
 use salve_distribution::{
-    Digest, FetchOptions, Fetched, InstallOptions, Installed, LockEntry, LockFile, Source, Trust, fetch, install,
-    signature_path, write_whole,
+    Digest, FetchOptions, Fetched, InstallOptions, Installed, LockEntry, LockFile, Source, Trust, fetch,
+    install, signature_path, write_whole,
 };
 use salve_plugins::Manifest;
 use serde_json::json;
@@ -67,7 +67,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         for installed in &installed {
             verify::say(&installed.identity);
-            let before = installed.version_before.as_ref().filter(|before| **before != installed.identity.version);
+            let before =
+                installed.version_before.as_ref().filter(|before| **before != installed.identity.version);
             let before = before.map_or_else(String::new, |before| format!(", in the place of {before}"));
             output::say(&format!("installed as {}{before}", installed.path.display()));
         }
@@ -82,7 +83,8 @@ fn get(source: &str, options: &FetchOptions) -> Result<Fetched> {
 
 fn into_folder(fetched: &Fetched, config: &Config, wanted: &InstallOptions) -> Result<Installed> {
     let folder = &config.plugins.directory;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     let trust = admission::trust(config).map_err(|why| anyhow!(why))?;
     Ok(install(fetched, &trust, folder, &config.lock_path(), wanted)?)
 }
@@ -93,8 +95,7 @@ fn locked(config: &Config, options: &FetchOptions) -> Result<Vec<Installed>> {
     let mut installed = Vec::new();
     for entry in lock.entries() {
         let path = config.plugins.directory.join(format!("{}.wasm", entry.name));
-        let wanted =
-            InstallOptions { digest: Some(entry.digest), locked: true, ..InstallOptions::default() };
+        let wanted = InstallOptions { digest: Some(entry.digest), locked: true, ..InstallOptions::default() };
         let fetched = match &entry.source {
             Some(source) => get(source, options),
             // Pinned where it was: then it must be there.
@@ -133,9 +134,12 @@ fn to_file(arguments: &Arguments, source: &str, out: &Path, options: &FetchOptio
     };
     let fetched = get(source, options)?;
     let digest = Digest::of(&fetched.bytes);
-    let manifest = Manifest::of_component(&fetched.bytes).with_context(|| format!("`{source}` is no plugin"))?;
+    let manifest =
+        Manifest::of_component(&fetched.bytes).with_context(|| format!("`{source}` is no plugin"))?;
     if let Some(expected) = arguments.sha256.filter(|expected| *expected != digest) {
-        bail!("`{source}` has digest {digest}, not {expected}\n\nhint: Do not use it, unless you know why it changed.");
+        bail!(
+            "`{source}` has digest {digest}, not {expected}\n\nhint: Do not use it, unless you know why it changed."
+        );
     }
     let mut trust = Trust { dev: false, ..trust };
     if arguments.sha256.is_some() {
@@ -147,7 +151,9 @@ fn to_file(arguments: &Arguments, source: &str, out: &Path, options: &FetchOptio
     }
     write_whole(out, &fetched.bytes)?;
     if arguments.json {
-        output::say_json(&json!({ "identity": identity, "path": out, "source": fetched.source.to_string() }))?;
+        output::say_json(
+            &json!({ "identity": identity, "path": out, "source": fetched.source.to_string() }),
+        )?;
     } else {
         verify::say(&identity);
         output::say(&format!("written to {}", out.display()));

@@ -30,9 +30,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let beside = signature_path(&arguments.component);
     let signature = match read_bounded(&beside, 1 << 20) {
-        Ok(text) => Some(
-            SignatureFile::parse(&text).with_context(|| format!("cannot read `{}`", beside.display()))?,
-        ),
+        Ok(text) => {
+            Some(SignatureFile::parse(&text).with_context(|| format!("cannot read `{}`", beside.display()))?)
+        }
         Err(error) if error.is_missing() => None,
         Err(error) => return Err(error.into()),
     };

@@ -26,13 +26,18 @@ pub struct Options {
 
 impl Options {
     pub fn read(&self) -> Result<FetchOptions> {
-        let credentials = match (&self.username, secret::read(self.password_stdin, "SALVE_REGISTRY_PASSWORD")?) {
+        let credentials = match (
+            &self.username,
+            secret::read(self.password_stdin, "SALVE_REGISTRY_PASSWORD")?,
+        ) {
             (Some(username), Some(password)) => Some(Credentials { username: username.clone(), password }),
             (None, None) => None,
             (Some(_), None) => bail!(
                 "there is no password for the user name\n\nhint: Give it by --password-stdin or in SALVE_REGISTRY_PASSWORD."
             ),
-            (None, Some(_)) => bail!("there is no user name for the password\n\nhint: Give it by --username."),
+            (None, Some(_)) => {
+                bail!("there is no user name for the password\n\nhint: Give it by --username.")
+            }
         };
         let authorities_pem = match &self.ca_file {
             Some(path) => Some(read_bounded(path, AUTHORITIES_BYTES_MAX)?),

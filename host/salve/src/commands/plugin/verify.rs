@@ -75,9 +75,9 @@ pub fn publisher(path: &Path) -> Result<Publisher> {
 
 /// What the configuration says.
 pub fn of_config(config: &ConfigArgument) -> Result<Trust> {
-    let config = config
-        .load()
-        .context("cannot tell who is trusted\n\nhint: Name the configuration by --config, or one key by --key FILE.")?;
+    let config = config.load().context(
+        "cannot tell who is trusted\n\nhint: Name the configuration by --config, or one key by --key FILE.",
+    )?;
     admission::trust(&config).map_err(|why| anyhow!(why))
 }
 
