@@ -44,7 +44,7 @@
 //! ## From crate to component
 //! 1. `cargo build --release --target wasm32-unknown-unknown`
 //! 2. `salve plugin pack target/wasm32-unknown-unknown/release/NAME.wasm --manifest plugin.toml --out NAME.component.wasm`
-//! 3. `salve plugin pin NAME.component.wasm`, or sign it, and copy it into the plugin folder
+//! 3. copy the result into the plugin folder
 //!
 //! ## What always holds
 //! - Everything that speaks to the host exists only in WebAssembly; natively the same functions speak to the scripted
