@@ -186,7 +186,14 @@ impl<'t> Http<'t> {
         }
         let mut body = Vec::new();
         let mut told = Instant::now();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // What an error says is good to know, no more: not every server ends it well.
+                Err(_) if !status.is_success() => break,
+                Err(error) => return Err(unreachable(error)),
+            };
             if (body.len() + chunk.len()) as u64 > limit_bytes {
                 if status.is_success() {
                     return Err(too_large());

@@ -166,10 +166,14 @@ impl Refusal {
             }
             Self::Signature { source, .. } => return source.hint(),
             Self::WrongPublisher { name, .. } => format!(
-                "Give it another name. If `{name}` has changed hands, remove its entry from the lock file first."
+                "Give it another name. If `{name}` has changed hands, remove its entry from the lock file, and from \
+                 `plugins-seen.lock` in the state folder."
             ),
             Self::RoleChanged { name, .. } => {
-                format!("Give it another name, or remove `{name}` from the lock file if this is meant.")
+                format!(
+                    "Give it another name. If this is meant, remove `{name}` from the lock file, and from \
+                     `plugins-seen.lock` in the state folder."
+                )
             }
             Self::BelowLowest { .. } => {
                 "Take a newer version, or lower `lowest_version` in the lock file if this is meant.".into()
