@@ -1,6 +1,6 @@
 //! What a running daemon lets in.
 
-use crate::support::{Author, component, operator, text, trust};
+use crate::support::{Author, component, digest, operator, text, trust};
 use anyhow::{Context, Result};
 use salve_tests::daemon::Daemon;
 use serde_json::Value;
@@ -91,24 +91,24 @@ async fn only_the_publisher_replaces_a_plugin() -> Result<()> {
     let first = ours.signed("probe", "1.0.0", "action")?;
     put_signed(&daemon, "probe", &first)?;
     loaded(&mut daemon, "probe", "1.0.0").await?;
-    let digest = |daemon: &Daemon| -> Result<Vec<Value>> {
+    let digests = |daemon: &Daemon| -> Result<Vec<Value>> {
         Ok(listed(daemon, "probe")?
             .iter()
             .filter(|plugin| plugin["state"] != "refused")
             .map(|plugin| plugin["digest"].clone())
             .collect())
     };
-    let before = digest(&daemon)?;
+    let before = digests(&daemon)?;
 
     put_signed(&daemon, "probe", &theirs.signed("probe", "2.0.0", "action")?)?;
     refused_with(&mut daemon, "probe", "this plugin is signed by `theirs`").await?;
-    assert_eq!(digest(&daemon)?, before);
+    assert_eq!(digests(&daemon)?, before);
     put_signed(&daemon, "probe", &ours.signed("probe", "2.0.0", "agent")?)?;
     refused_with(&mut daemon, "probe", "was of role action and is now of role agent").await?;
-    assert_eq!(digest(&daemon)?, before);
+    assert_eq!(digests(&daemon)?, before);
     put(&daemon, "probe.wasm", &component("probe", "2.1.0", "action")?)?;
     refused_with(&mut daemon, "probe", "the signature is for a component with digest").await?;
-    assert_eq!(digest(&daemon)?, before);
+    assert_eq!(digests(&daemon)?, before);
 
     put_signed(&daemon, "probe", &ours.signed("probe", "1.1.0", "action")?)?;
     loaded(&mut daemon, "probe", "1.1.0").await?;
@@ -175,9 +175,9 @@ async fn trust_can_be_taken_back() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_can_name_unsigned_content() -> Result<()> {
     let (one, two) = (component("probe", "1.0.0", "action")?, component("probe", "1.0.1", "action")?);
-    let digest = salve_distribution::Digest::of(&one);
+    let named = digest(&one)?;
     let grant = format!(
-        "[[grant]]\nplugin = \"probe\"\ncapability = \"process\"\nverbs = [\"status\"]\ntargets = [\"*\"]\ndigest = \"{digest}\"\n"
+        "[[grant]]\nplugin = \"probe\"\ncapability = \"process\"\nverbs = [\"status\"]\ntargets = [\"*\"]\ndigest = \"{named}\"\n"
     );
     let mut daemon = operator(&grant)?;
     daemon.start().await?;

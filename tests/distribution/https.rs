@@ -1,6 +1,6 @@
 //! The HTTPS source, against a real TLS server with an authority that no system knows.
 
-use crate::support::{Author, command, component, files, operator, refused, text};
+use crate::support::{Author, command, component, digest, files, operator, refused, text};
 use anyhow::{Context, Result};
 use axum::{
     Router,
@@ -58,7 +58,7 @@ async fn serve(files: BTreeMap<String, Vec<u8>>) -> Result<SocketAddr> {
         let found = files.get(&name).cloned();
         async move { found.map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response) }
     };
-    let huge = async || vec![0_u8; salve_distribution::COMPONENT_BYTES_MAX as usize + 1];
+    let huge = async || vec![0_u8; (64 << 20) + 1];
     let router = Router::new()
         .route("/files/{name}", get(file))
         .route(
@@ -92,7 +92,7 @@ async fn components_from_https() -> Result<()> {
     let author = Author::new()?;
     let signed = author.signed("probe", "1.0.0", "action")?;
     let bare = component("bare", "1.0.0", "action")?;
-    let digest = salve_distribution::Digest::of(&bare).to_string();
+    let bare_digest = digest(&bare)?;
     let mut served = BTreeMap::from([("bare.wasm".to_owned(), bare)]);
     for (name, path) in
         [("probe.wasm", signed.clone()), ("probe.wasm.sig", signed.with_extension("wasm.sig"))]
@@ -120,10 +120,10 @@ async fn components_from_https() -> Result<()> {
         assert!(files(&operator)?.is_empty(), "{path}");
     }
     refused(&pull(&operator, &[&format!("http://{address}/files/probe.wasm")])?, &["is not encrypted"])?;
-    let other = salve_distribution::Digest::of(b"other").to_string();
+    let other = digest(&std::fs::read(&signed)?)?;
     refused(
         &pull(&operator, &["--ca-file", authority, "--sha256", &other, &url("files/bare.wasm")])?,
-        &[&format!("has digest {digest}")],
+        &[&format!("has digest {bare_digest}")],
     )?;
     assert!(files(&operator)?.is_empty());
 
@@ -131,7 +131,8 @@ async fn components_from_https() -> Result<()> {
         let pulled = pull(&operator, &["--ca-file", authority, &url(path)])?;
         assert!(pulled.status.success() && text(&pulled).contains("signed by ours"), "{}", text(&pulled));
     }
-    let pinned = pull(&operator, &["--ca-file", authority, "--sha256", &digest, &url("files/bare.wasm")])?;
+    let pinned =
+        pull(&operator, &["--ca-file", authority, "--sha256", &bare_digest, &url("files/bare.wasm")])?;
     assert!(pinned.status.success(), "{}", text(&pinned));
     assert_eq!(files(&operator)?, ["bare.wasm", "probe.wasm", "probe.wasm.sig", "salve-plugins.lock"]);
     let again = pull(&operator, &["--ca-file", authority, "--locked"])?;

@@ -74,13 +74,36 @@ impl Author {
     }
 }
 
-/// A component from text: what it does does not matter here.
+/// A component from text, packed as an author does it: what it does does not matter here.
 pub(crate) fn component(name: &str, version: &str, role: &str) -> Result<Vec<u8>> {
     let guest = if role == "agent" { "agent-nonsense.wat" } else { "action-sleep.wat" };
-    let module = wat::parse_file(salve_tests::root().join("tests/guests").join(guest))?;
-    let manifest =
+    let folder = tempfile::tempdir()?;
+    let (module, manifest, out) = (
+        folder.path().join("module.wasm"),
+        folder.path().join("plugin.toml"),
+        folder.path().join("out.wasm"),
+    );
+    std::fs::write(&module, wat::parse_file(salve_tests::root().join("tests/guests").join(guest))?)?;
+    let described =
         format!("name = '{name}'\nversion = '{version}'\nrole = '{role}'\nsummary = 'For tests.'\n");
-    Ok(salve_plugins::pack::pack(&module, &manifest)?)
+    std::fs::write(&manifest, described)?;
+    let packed = command(&["plugin", "pack", "--manifest"])
+        .arg(manifest)
+        .arg("--out")
+        .arg(&out)
+        .arg(module)
+        .output()?;
+    ensure!(packed.status.success(), "{}", text(&packed));
+    Ok(std::fs::read(out)?)
+}
+
+/// SHA-256 of a component, as `salve plugin inspect` says it.
+pub(crate) fn digest(component: &[u8]) -> Result<String> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), component)?;
+    let output = command(&["plugin", "inspect"]).arg(file.path()).output()?;
+    let said: Value = serde_json::from_slice(&output.stdout).with_context(|| text(&output))?;
+    Ok(format!("sha256:{}", said["digest"].as_str().context("no digest")?))
 }
 
 /// `salve` as on a machine on which nobody has logged in anywhere.

@@ -1,22 +1,21 @@
 //! Bearer tokens, as the large registries ask for them. docker-registry itself takes only tokens that a server with a
 //! certificate has made, so a small registry stands in that speaks the token protocol and serves one artifact.
 
-use crate::support::{Author, command, operator, refused, text};
+use crate::support::{Author, command, digest, operator, refused, text};
 use anyhow::{Context, Result};
 use axum::{
     Router,
-    extract::{Path, Query, State},
+    extract::{Path, RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use salve_distribution::Digest;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 const TOKEN: &str = "a-token-that-nobody-guesses";
@@ -28,16 +27,12 @@ struct Stub {
     realm: Arc<Mutex<String>>,
     /// By tag and by digest.
     content: Arc<BTreeMap<String, Vec<u8>>>,
-    /// Scopes that were asked for.
-    scopes: Arc<Mutex<Vec<String>>>,
+    /// What was asked for.
+    queries: Arc<Mutex<Vec<String>>>,
 }
 
-async fn token(
-    State(stub): State<Stub>,
-    Query(query): Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    stub.scopes.lock().unwrap().push(query.get("scope").cloned().unwrap_or_default());
+async fn token(State(stub): State<Stub>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    stub.queries.lock().unwrap_or_else(PoisonError::into_inner).push(query.unwrap_or_default());
     let basic = format!("Basic {}", STANDARD.encode("me:pass"));
     if headers.get(header::AUTHORIZATION).is_some_and(|value| value == basic.as_str()) {
         return axum::Json(serde_json::json!({ "token": TOKEN })).into_response();
@@ -52,7 +47,7 @@ async fn content(
 ) -> Response {
     let bearer = format!("Bearer {TOKEN}");
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != bearer.as_str()) {
-        let realm = stub.realm.lock().unwrap().clone();
+        let realm = stub.realm.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let challenge = format!("Bearer realm=\"{realm}\",service=\"stub\"");
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
     }
@@ -69,7 +64,7 @@ async fn serve(content_by_name: BTreeMap<String, Vec<u8>>) -> Result<Stub> {
         address,
         realm: Arc::new(Mutex::new(format!("http://{address}/token"))),
         content: Arc::new(content_by_name),
-        scopes: Arc::default(),
+        queries: Arc::default(),
     };
     let router = Router::new()
         .route("/token", get(token))
@@ -91,11 +86,13 @@ async fn passwords_are_exchanged_for_tokens() -> Result<()> {
     let file: Value = serde_json::from_slice(&std::fs::read(component.with_extension("wasm.sig"))?)?;
     let part = |key: &str| STANDARD.decode(file[key].as_str().unwrap_or_default()).context("base64");
     let (manifest, config) = (part("manifest")?, part("config")?);
-    let digest = Digest::of(&bytes).to_string();
+    let document: Value = serde_json::from_slice(&manifest)?;
+    let config_digest = document["config"]["digest"].as_str().context("no digest")?.to_owned();
+    let component_digest = digest(&bytes)?;
     let stub = serve(BTreeMap::from([
         ("1".to_owned(), manifest),
-        (Digest::of(&config).to_string(), config),
-        (digest.clone(), bytes),
+        (config_digest, config),
+        (component_digest.clone(), bytes),
     ]))
     .await?;
     let operator = operator("")?;
@@ -105,7 +102,7 @@ async fn passwords_are_exchanged_for_tokens() -> Result<()> {
             "pull",
             "--plain-http",
             "--sha256",
-            &digest,
+            &component_digest,
             &format!("oci://{}/probe:1", stub.address),
         ])
         .env("SALVE_CONFIG", operator.path("salve.toml"))
@@ -119,9 +116,12 @@ async fn passwords_are_exchanged_for_tokens() -> Result<()> {
     assert!(operator.path("plugins/probe.wasm").exists());
     assert!(!text(&pulled).contains(TOKEN));
     // One token serves all calls of a pull.
-    assert_eq!(*stub.scopes.lock().unwrap(), ["repository:probe:pull"; 2]);
+    assert_eq!(
+        *stub.queries.lock().unwrap_or_else(PoisonError::into_inner),
+        ["service=stub&scope=repository%3Aprobe%3Apull"; 2]
+    );
 
-    *stub.realm.lock().unwrap() = "http://192.0.2.1/token".into();
+    *stub.realm.lock().unwrap_or_else(PoisonError::into_inner) = "http://192.0.2.1/token".into();
     refused(&pull("pass")?, &["`http://192.0.2.1/token` is not encrypted"])?;
     Ok(())
 }

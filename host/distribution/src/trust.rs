@@ -83,7 +83,7 @@ pub enum Refusal {
         digest: Digest,
         /// Why a signature that is there does not count.
         #[source]
-        signature: Option<SignatureError>,
+        signature: Option<Box<SignatureError>>,
     },
     /// The signature is bad.
     #[error("the signature of plugin `{name}` is not accepted")]
@@ -247,7 +247,7 @@ impl Trust {
         let (signer, why_not) = match signature.map(|file| file.verify(bytes, &self.publishers)) {
             None => (None, None),
             Some(Ok(publisher)) => (Some(publisher), None),
-            Some(Err(unknown @ SignatureError::UnknownKey { .. })) => (None, Some(unknown)),
+            Some(Err(unknown @ SignatureError::UnknownKey { .. })) => (None, Some(Box::new(unknown))),
             Some(Err(source)) => return Err(Refusal::Signature { name, source }),
         };
         let locked = self.lock.get(&name);
@@ -353,6 +353,17 @@ mod tests {
         SignatureFile::sign(bytes, manifest, key).unwrap()
     }
 
+    /// What, signature, digests of grants, development, lock file, seen before, expected.
+    type Row<'a> = (
+        &'a str,
+        Option<&'a SignatureFile>,
+        BTreeMap<String, BTreeSet<Digest>>,
+        bool,
+        LockFile,
+        LockFile,
+        Result<Basis, &'a str>,
+    );
+
     /// Scenario: every way in which a component can be vouched for, or not, as a table.
     /// Guarantees: only a trusted signature, a digest that the operator named, or development lets it in; what belongs
     /// to somebody stays theirs.
@@ -382,15 +393,7 @@ mod tests {
         let pin = |digest: Digest| BTreeMap::from([("probe".to_owned(), BTreeSet::from([digest]))]);
         let none_pinned = BTreeMap::new;
         let both = || vec![ours.clone(), theirs.clone()];
-        let rows: Vec<(
-            &str,
-            Option<&SignatureFile>,
-            BTreeMap<_, _>,
-            bool,
-            LockFile,
-            LockFile,
-            Result<Basis, &str>,
-        )> = vec![
+        let rows: Vec<Row<'_>> = vec![
             ("nothing", None, none_pinned(), false, none(), none(), Err("is not signed")),
             ("development", None, none_pinned(), true, none(), none(), Ok(Basis::Development)),
             ("signed", Some(&by_us), none_pinned(), false, none(), none(), Ok(Basis::Signed)),
