@@ -221,3 +221,29 @@ async fn a_damaged_lock_file_lets_nothing_new_in() -> Result<()> {
     daemon.salve(&["reload"])?;
     loaded(&mut daemon, "other", "1.0.0").await
 }
+
+/// Scenario: after a plugin has loaded, its signature's file is lost; then the copy that the daemon keeps is damaged.
+/// Guarantees: the copy is as good as the file, since it is verified at each load; a damaged one is worth nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_are_kept_for_a_way_back() -> Result<()> {
+    let author = Author::new()?;
+    let mut daemon = operator(&author.publisher("ours"))?;
+    put_signed(&daemon, "probe", &author.signed("probe", "1.0.0", "action")?)?;
+    daemon.start().await?;
+    loaded(&mut daemon, "probe", "1.0.0").await?;
+    std::fs::remove_file(daemon.path("plugins/probe.wasm.sig"))?;
+    restart(&mut daemon).await?;
+    loaded(&mut daemon, "probe", "1.0.0").await?;
+
+    let kept: Vec<_> = std::fs::read_dir(daemon.path("state/signatures"))?.collect::<Result<_, _>>()?;
+    assert_eq!(kept.len(), 1);
+    std::fs::write(kept[0].path(), "{}")?;
+    restart(&mut daemon).await?;
+    refused_with(&mut daemon, "probe", "belongs to the publisher with key").await
+}
+
+async fn restart(daemon: &mut Daemon) -> Result<()> {
+    daemon.signal(rustix::process::Signal::TERM)?;
+    daemon.ended().await?;
+    daemon.start().await
+}
