@@ -407,14 +407,14 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let manifest = Manifest::of_component(&bytes).unwrap();
         assert!(matches!(trust.admit(&bytes, &manifest, &path), Err(Refusal::Unsigned { .. })));
-        pin(&[path.clone()], &Trust::default(), &place.lock(), false).unwrap();
+        pin(std::slice::from_ref(&path), &Trust::default(), &place.lock(), false).unwrap();
         let trust = Trust { lock: LockFile::load(&place.lock()).unwrap(), ..Trust::default() };
         assert_eq!(trust.admit(&bytes, &manifest, &path).unwrap().version, "1.0.1");
         // There is a way back, at most three versions.
         assert_eq!(trust.judge(&unsigned.bytes, &manifest_of(&unsigned), None).unwrap().version, "1.0.0");
         for version in ["1.0.2", "1.0.3", "1.0.4"] {
             std::fs::write(&path, fetched(version, "action", None).bytes).unwrap();
-            pin(&[path.clone()], &Trust::default(), &place.lock(), false).unwrap();
+            pin(std::slice::from_ref(&path), &Trust::default(), &place.lock(), false).unwrap();
         }
         let trust = Trust { lock: LockFile::load(&place.lock()).unwrap(), ..Trust::default() };
         assert!(trust.judge(&unsigned.bytes, &manifest_of(&unsigned), None).is_err());
