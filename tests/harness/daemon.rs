@@ -33,6 +33,10 @@ impl Daemon {
             std::fs::create_dir(folder.path().join(name))?;
         }
         let daemon = Self { folder, child: None, environment: Vec::new() };
+        // As in an installation: the lock file that was built with the plugins comes with them.
+        let lock = "salve-plugins.lock";
+        std::fs::copy(crate::plugins().join(lock), daemon.path("plugins").join(lock))
+            .context("cannot copy the lock file of the built plugins")?;
         std::fs::write(daemon.path("policies/test.rhai"), policy)?;
         for name in plugins {
             daemon.add_plugin(name)?;

@@ -5,6 +5,7 @@
 
 pub mod components;
 pub mod daemon;
+pub mod registry;
 pub mod shop;
 pub mod world;
 

@@ -18,6 +18,8 @@ level = "info"
 bucket_ms = 200
 lateness_ms = 100
 [plugins]
+# Tests drop in what they have just made. What ships is pinned by its lock file all the same.
+dev = true
 cache_directory = "CACHE"
 snapshot_ms = 300
 [guards]

@@ -6,7 +6,11 @@ use crate::{
     workspace::Workspace,
 };
 use anyhow::{Context, Result, ensure};
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Compiles every guest to a core module; gives back the folder in which they are.
 pub(crate) fn compile(workspace: &Workspace, wasm: &Wasm) -> Result<PathBuf> {
@@ -50,6 +54,17 @@ pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
         }
     }
+    pin(workspace, &plugins, &wanted)?;
     eprintln!("{} plugins in {}", guests.len(), plugins.display());
     Ok(())
+}
+
+/// Writes the digests of what was just built into the lock file beside it: who builds Salve trusts what they built, and
+/// what they ship is refused if it was changed.
+fn pin(workspace: &Workspace, plugins: &Path, names: &[String]) -> Result<()> {
+    let mut pin = Command::new(workspace.release("salve"));
+    pin.args(["plugin", "pin", "--json", "--afresh", "--lock-file"])
+        .arg(plugins.join("salve-plugins.lock"))
+        .args(names.iter().map(|name| plugins.join(name)));
+    process::output(&mut pin).map(drop)
 }

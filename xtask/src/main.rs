@@ -11,6 +11,7 @@ mod dist;
 mod eval;
 mod guests;
 mod process;
+mod registry;
 mod test;
 mod toolchain;
 mod workspace;

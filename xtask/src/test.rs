@@ -108,7 +108,6 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut counts = Counts::default();
     let mut wasm = None;
     run.phase("setup", || {
-        wasm = Some(toolchain::setup(workspace, choice)?);
         Ok(())
     });
     run.phase("format", || checks::format(workspace));

@@ -13,7 +13,7 @@ mod pins;
 mod program;
 mod python;
 
-use crate::{process, workspace::Workspace};
+use crate::{process, registry, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::{
@@ -37,6 +37,7 @@ pub(crate) fn setup(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
     println!("{} compiles Go to WebAssembly", go::install(workspace)?);
     node::prepare()?;
     python::prepare()?;
+    registry::install(workspace)?;
     Ok(wasm)
 }
 
@@ -186,7 +187,7 @@ fn write_crate(folder: &Path, manifest: &str, source: &str) -> Result<()> {
 }
 
 /// Where downloads are kept from one clone to the next: the user's cache folder, else the target folder.
-fn cache(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn cache(workspace: &Workspace) -> Result<PathBuf> {
     let below_home = env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
     let user =
         env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or(below_home);

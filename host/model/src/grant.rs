@@ -16,6 +16,10 @@ pub struct Grant {
     pub verbs: Vec<String>,
     /// On which targets. `["*"]` is all.
     pub targets: Vec<TargetId>,
+    /// SHA-256 of the component, if only this content is meant: nothing else loads under the plugin's name, and this
+    /// may load unsigned.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// Bounds on arguments by name, for instance `arguments.key = { one_of = ["pool.size"] }`.
     #[serde(default)]
     pub arguments: BTreeMap<String, Bound>,

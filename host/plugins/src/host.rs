@@ -381,6 +381,14 @@ impl PluginHost {
         self.load_bytes_since(path, &bytes, began)
     }
 
+    /// Reads a component's file whole, so that what is checked is what is loaded.
+    ///
+    /// # Errors
+    /// [`LoadError::Read`], [`LoadError::TooLarge`].
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
+        read_bounded(path, self.0.config.component_bytes_max)
+    }
+
     /// Loads a component that was read already; `path` is for messages.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a binary has no outside; `pub` says what a module is for")]
 
+mod admission;
 mod commands;
 mod config;
 mod control;

@@ -161,6 +161,7 @@ pub(crate) fn grant(plugin: &str, capability: &str, verbs: &[&str], target: &str
         capability: capability.into(),
         verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
         targets: vec![id(target)],
+        digest: None,
         arguments: BTreeMap::new(),
         http: None,
     }

@@ -1,7 +1,7 @@
 //! `salve doctor`: looks at everything the daemon will need and says what to do about what is wrong.
 
 use super::{JsonAndConfig, output};
-use crate::{config::Config, control, daemon};
+use crate::{admission::Admission, config::Config, control, daemon};
 use anyhow::Result;
 use salve_model::{PluginName, mode::Mode};
 use salve_plugins::{PluginHost, Role};
@@ -184,13 +184,32 @@ fn plugins(config: &Config) -> (Vec<Check>, Vec<Arc<salve_plugins::Plugin>>) {
     };
     let mut checks = Vec::new();
     let mut loaded = Vec::new();
+    let admission = Admission::looking(config);
+    let writable = std::fs::metadata(directory).is_ok_and(|metadata| metadata.mode() & 0o002 != 0);
+    if writable {
+        checks.push(Check::bad(
+            "plugins",
+            format!(
+                "`{}` can be written by everybody, and its lock file says what may load",
+                directory.display()
+            ),
+            format!("chmod o-w {}", directory.display()),
+        ));
+    }
+    if config.plugins.dev {
+        checks.push(Check::warning(
+            "plugins",
+            "plugins.dev = true: what is unsigned loads",
+            "remove it where Salve guards more than your own machine",
+        ));
+    }
     for path in files {
-        match host.load(&path) {
-            Ok(plugin) => loaded.push(plugin),
-            Err(error) => checks.push(Check::bad(
+        match admission.load(&host, &path) {
+            Ok((plugin, _)) => loaded.push(plugin),
+            Err(refused) => checks.push(Check::bad(
                 "plugins",
-                format!("`{}`: {error}", path.display()),
-                "salve plugin inspect FILE",
+                format!("`{}`: {}", path.display(), refused.why),
+                format!("salve plugin verify {0}; salve plugin inspect {0}", path.display()),
             )),
         }
     }

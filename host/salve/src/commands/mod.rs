@@ -167,4 +167,17 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         .or_else(of_build)
         .or_else(of_scaffold)
         .or_else(of_trial)
+        .or_else(|| distribution_hint(cause))
+}
+
+/// Hints of `salve-distribution`.
+fn distribution_hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    use salve_distribution::{FetchError, InstallError, KeyError, LockError, Refusal, SignatureError};
+    let of_fetch = || cause.downcast_ref::<FetchError>()?.hint();
+    let of_install = || cause.downcast_ref::<InstallError>()?.hint();
+    let of_refusal = || cause.downcast_ref::<Refusal>()?.hint();
+    let of_signature = || cause.downcast_ref::<SignatureError>()?.hint();
+    let of_key = || cause.downcast_ref::<KeyError>()?.hint();
+    let of_lock = || cause.downcast_ref::<LockError>()?.hint();
+    of_fetch().or_else(of_install).or_else(of_refusal).or_else(of_signature).or_else(of_key).or_else(of_lock)
 }

@@ -1,6 +1,7 @@
 //! What no parser can see: names that point nowhere, and values that contradict each other.
 
 use super::Config;
+use crate::admission;
 use salve_model::PluginName;
 use std::collections::BTreeSet;
 
@@ -36,6 +37,20 @@ pub fn problems(config: &Config) -> Vec<String> {
             ));
         }
     }
+    for grant in &config.grants {
+        if let Some(digest) = &grant.digest
+            && let Err(error) = digest.parse::<salve_distribution::Digest>()
+        {
+            problems.push(format!("grant `{}`: digest: {error}", grant.plugin));
+        }
+    }
+    unique("publisher", config.publishers.iter().map(|publisher| publisher.name.as_str()), &mut problems);
+    if let Err(errors) = admission::publishers(config) {
+        problems.extend(errors);
+    }
+    if config.plugins.dev {
+        development(config, &mut problems);
+    }
     if let Some(channel) = &config.escalation.channel {
         known("escalation", "channel", "notify", channel, &channels, &mut problems);
     }
@@ -45,6 +60,29 @@ pub fn problems(config: &Config) -> Vec<String> {
         problems.push("guards.tick_ms must be at least 1".into());
     }
     problems
+}
+
+/// What is unsigned may load, so nothing beyond this machine may be touched.
+fn development(config: &Config, problems: &mut Vec<String>) {
+    let targets = config.targets.iter().filter_map(|target| {
+        Some((format!("target `{}`", target.id.0), target.http.as_ref()?.base_url.as_str()))
+    });
+    let channels =
+        config.channels.iter().map(|channel| (format!("notify `{}`", channel.name), channel.url.as_str()));
+    for (owner, url) in targets.chain(channels) {
+        if !is_loopback(url) {
+            problems.push(format!(
+                "{owner}: plugins.dev = true lets unsigned plugins load, so its address must be on this machine"
+            ));
+        }
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let uri = url.parse::<axum::http::Uri>().ok();
+    let host = uri.as_ref().and_then(axum::http::Uri::host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_plugin_name(name: &PluginName) -> bool {

@@ -102,7 +102,8 @@ pub fn state_only(path: &Path) -> Option<Config> {
 
 const PREFIX: &str = "SALVE_";
 /// Variables with this prefix that are not configuration.
-const IGNORED: [&str; 1] = ["SALVE_CONFIG"];
+const IGNORED: [&str; 4] =
+    ["SALVE_CONFIG", "SALVE_KEY_PASSWORD", "SALVE_REGISTRY_USERNAME", "SALVE_REGISTRY_PASSWORD"];
 
 fn parse_error(path: &Path, error: &toml::de::Error) -> ConfigError {
     let detail = error.to_string().trim_end().to_owned();
@@ -154,8 +155,11 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
     for path in [&mut config.state_directory, &mut config.plugins.directory, &mut config.policies.directory] {
         *path = folder.join(&*path);
     }
-    if let Some(path) = &mut config.plugins.cache_directory {
+    for path in [&mut config.plugins.cache_directory, &mut config.plugins.lock_file].into_iter().flatten() {
         *path = folder.join(&*path);
+    }
+    for publisher in config.publishers.iter_mut().filter(|publisher| !publisher.is_inline()) {
+        publisher.key = folder.join(&publisher.key).display().to_string();
     }
     config.otlp.resolve_paths(folder);
     let processes = config

@@ -44,6 +44,9 @@ pub struct Config {
     pub detectors: Vec<DetectorConfig>,
     /// Components.
     pub plugins: PluginsConfig,
+    /// Whose plugins may load.
+    #[serde(rename = "publisher")]
+    pub publishers: Vec<PublisherConfig>,
     /// Rhai policies.
     pub policies: PoliciesConfig,
     /// Guards and times of the decision core.
@@ -82,6 +85,7 @@ impl Default for Config {
             signals: SignalsConfig::default(),
             detectors: Vec::new(),
             plugins: PluginsConfig::default(),
+            publishers: Vec::new(),
             policies: PoliciesConfig::default(),
             guards: Settings::default(),
             config_files: ConfigFilesConfig::default(),
@@ -112,6 +116,13 @@ impl Config {
     #[must_use]
     pub fn ledger_path(&self) -> PathBuf {
         self.state_directory.join("ledger.sqlite")
+    }
+
+    /// Which plugins are whose, as the operator has decided.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        let beside = || self.plugins.directory.join("salve-plugins.lock");
+        self.plugins.lock_file.clone().unwrap_or_else(beside)
     }
 
     /// The core's settings with the mode, which stands at the top of the file.
@@ -193,6 +204,10 @@ fn empty_table() -> toml::Table {
 pub struct PluginsConfig {
     /// Folder of `*.wasm` components, watched while Salve runs.
     pub directory: PathBuf,
+    /// Which plugins are whose, and what was chosen. Default: `salve-plugins.lock` in the plugin folder.
+    pub lock_file: Option<PathBuf>,
+    /// Load what is unsigned, for development: then every target and channel must be on this machine.
+    pub dev: bool,
     /// Folder of compiled components. Default: `compiled` in the state folder.
     pub cache_directory: Option<PathBuf>,
     /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
@@ -209,12 +224,31 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             directory: PathBuf::from("plugins"),
+            lock_file: None,
+            dev: false,
             cache_directory: None,
             agents: Vec::new(),
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),
             limits_of: std::collections::BTreeMap::new(),
         }
+    }
+}
+
+/// One whose plugins may load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublisherConfig {
+    /// Your name for them, unique.
+    pub name: String,
+    /// Their public key: a PEM file, or the PEM text itself.
+    pub key: String,
+}
+
+impl PublisherConfig {
+    /// Whether `key` is the text itself.
+    pub fn is_inline(&self) -> bool {
+        self.key.trim_start().starts_with("-----BEGIN ")
     }
 }
 

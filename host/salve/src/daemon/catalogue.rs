@@ -1,5 +1,6 @@
 //! Which plugins are there: the folder of components, loaded and kept up to date while the daemon runs.
 
+use crate::{admission::Admission, config::Config};
 use salve_capabilities::Brokers;
 use salve_model::{PluginName, incident::CatalogueEntry, text::escape};
 use salve_plugins::{Plugin, PluginHost, Role};
@@ -14,6 +15,7 @@ use std::{
 #[derive(Clone)]
 pub struct Catalogue {
     host: PluginHost,
+    admission: Arc<Admission>,
     state: Arc<RwLock<State>>,
 }
 
@@ -31,12 +33,19 @@ struct FileMark {
     modified: Option<SystemTime>,
     length: u64,
     inode: u64,
+    /// What its admission rests on: signature, lock file, publishers.
+    admission: u64,
 }
 
 impl Catalogue {
     /// An empty catalogue.
     pub fn new(host: PluginHost) -> Self {
-        Self { host, state: Arc::default() }
+        Self { host, admission: Arc::new(Admission::remembering()), state: Arc::default() }
+    }
+
+    /// Whose plugins may load. Takes effect at the next scan: what may no longer load is unloaded then.
+    pub fn set_trust(&self, config: &Config) {
+        self.admission.set(config);
     }
 
     /// Which agents are asked, in which order. Empty: all, by name.
@@ -47,7 +56,7 @@ impl Catalogue {
     /// Looks at the folder again: loads what is new or replaced, forgets what is gone. A file that cannot be loaded
     /// leaves the version that was there. Returns whether anything changed.
     pub async fn scan(&self, directory: &Path) -> bool {
-        let found = match list(directory) {
+        let found = match list(directory, &self.admission) {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(directory = %directory.display(), %error, "Cannot read the plugin folder.");
@@ -66,11 +75,16 @@ impl Catalogue {
                 continue;
             }
             changed = true;
-            let (host, file) = (self.host.clone(), path.clone());
-            let loaded = tokio::task::spawn_blocking(move || host.load(&file)).await;
+            let (host, admission, file) = (self.host.clone(), self.admission.clone(), path.clone());
+            let loaded = tokio::task::spawn_blocking(move || admission.load(&host, &file)).await;
             let result = match loaded {
-                Ok(Ok(plugin)) => self.insert(path, plugin),
-                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Ok((plugin, _))) => self.insert(path, plugin),
+                Ok(Err(refused)) => {
+                    if let Some(digest) = refused.digest {
+                        self.revoke(path, &digest);
+                    }
+                    Err(refused.why)
+                }
                 Err(error) => Err(format!("loading stopped: {error}")),
             };
             if let Err(why) = &result {
@@ -100,9 +114,29 @@ impl Catalogue {
         if let Some((other, _)) = taken {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
+        // Looked at again because a signature or the lock file changed: the plugin itself did not.
+        if state
+            .plugins
+            .get(&name)
+            .is_some_and(|there| there.path() == path && there.digest() == plugin.digest())
+        {
+            return Ok(name);
+        }
         tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %plugin.digest(), "Plugin loaded.");
         state.plugins.insert(name.clone(), plugin);
         Ok(name)
+    }
+
+    /// Unloads what is loaded from `path` if it is just the content that may not load any more. A new version that is
+    /// refused leaves the old one.
+    fn revoke(&self, path: &Path, digest: &str) {
+        self.write().plugins.retain(|name, plugin| {
+            let revoked = plugin.path() == path && plugin.digest() == digest;
+            if revoked {
+                tracing::error!(plugin = name, digest, "Plugin unloaded: it may not load any more.");
+            }
+            !revoked
+        });
     }
 
     /// A plugin of any role.
@@ -177,7 +211,7 @@ impl Catalogue {
 }
 
 /// `*.wasm` files of a folder, links to files included.
-fn list(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
+fn list(directory: &Path, admission: &Admission) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
     use std::os::unix::fs::MetadataExt;
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory)? {
@@ -192,6 +226,7 @@ fn list(directory: &Path) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
                 modified: metadata.modified().ok(),
                 length: metadata.len(),
                 inode: metadata.ino(),
+                admission: admission.mark(&path),
             };
             found.insert(path, mark);
         }

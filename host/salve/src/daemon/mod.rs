@@ -131,6 +131,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let host = PluginHost::new(reload::host_config(&config)).context("cannot start the plugin host")?;
     let catalogue = Catalogue::new(host.clone());
     catalogue.set_agents(config.plugins.agents.clone());
+    catalogue.set_trust(&config);
     catalogue.scan(&config.plugins.directory).await;
 
     // Bound before the brokers are made, since these refuse Salve's own listeners; served once all is ready.

@@ -40,6 +40,9 @@ pub fn host_config(config: &Config) -> HostConfig {
 
 /// What the brokers need to know.
 pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAddr]) -> BrokersConfig {
+    // Who could change a publisher's key could make any plugin a trusted one.
+    let key_files = config.publishers.iter().filter(|publisher| !publisher.is_inline());
+    let key_files = key_files.map(|publisher| PathBuf::from(&publisher.key));
     BrokersConfig {
         units: config.processes.clone(),
         targets: config.targets.clone(),
@@ -52,8 +55,12 @@ pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAd
             config.state_directory.clone(),
             config_path.to_owned(),
             config.plugins.directory.clone(),
+            config.lock_path(),
             config.policies.directory.clone(),
-        ],
+        ]
+        .into_iter()
+        .chain(key_files)
+        .collect(),
         protected_addresses: listeners.to_vec(),
         config_good_after_ms: config.config_files.good_after_ms,
         config_recheck_ms: config.config_files.recheck_ms,
@@ -86,6 +93,7 @@ impl Daemon {
             tracing::error!(problem, "Reload refused; what was in force stays.");
         }
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        self.catalogue.set_trust(&self.config());
         self.catalogue.scan(&self.config().plugins.directory).await;
         self.bind_detectors(&self.config()).await;
         outcome
@@ -203,5 +211,6 @@ fn directories(daemon: &Daemon) -> Vec<PathBuf> {
         config_directory.unwrap_or(Path::new(".")).to_owned(),
         config.plugins.directory.clone(),
         config.policies.directory.clone(),
+        config.lock_path().parent().map_or_else(PathBuf::new, Path::to_owned),
     ]
 }

@@ -78,7 +78,8 @@ impl FileWatch {
 /// Logs and data may lie in the same folders; they are not ours.
 fn concerns_us(event: &notify::Event, config_name: Option<&OsStr>) -> bool {
     let ours = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension == "rhai" || extension == "wasm")
+        let ours = ["rhai", "wasm", "sig", "lock"];
+        path.extension().is_some_and(|extension| ours.iter().any(|ours| extension == *ours))
             || path.file_name().is_some_and(|name| Some(name) == config_name)
     };
     !event.kind.is_access() && (event.need_rescan() || event.paths.iter().any(ours))
@@ -95,7 +96,7 @@ mod tests {
         let mut watch = FileWatch::new().unwrap();
         watch.set([folder.path().to_owned()], &folder.path().join("salve.toml"));
         std::fs::write(folder.path().join("gateway.log"), "x").unwrap();
-        for name in ["a.rhai", "b.wasm", "salve.toml"] {
+        for name in ["a.rhai", "b.wasm", "b.wasm.sig", "salve-plugins.lock", "salve.toml"] {
             std::fs::write(folder.path().join(name), "x").unwrap();
             watch.changed().await;
         }

@@ -3,13 +3,21 @@
 mod bench;
 mod build;
 mod check;
+mod keygen;
 mod list;
 mod new;
 mod pack;
+mod pin;
 mod progress;
+mod pull;
+mod push;
 mod real;
+mod registry;
 mod run;
+mod secret;
+mod sign;
 mod test;
+mod verify;
 
 use super::JsonAndConfig;
 use anyhow::{Context, Result};
@@ -41,6 +49,18 @@ pub enum Command {
         /// The component.
         component: PathBuf,
     },
+    /// Make a key pair to sign plugins with.
+    Keygen(keygen::Arguments),
+    /// Sign a component; the signature goes beside it.
+    Sign(sign::Arguments),
+    /// Say whether a component may load, and whose it is. Needs no network.
+    Verify(verify::Arguments),
+    /// Put a component and its signature into an OCI registry.
+    Push(push::Arguments),
+    /// Fetch a component, verify it, and put it into the plugin folder and the lock file.
+    Pull(pull::Arguments),
+    /// Let just this content load, unsigned: write its digest into the lock file.
+    Pin(pin::Arguments),
     /// Plugins that the daemon has loaded.
     List(JsonAndConfig),
 }
@@ -56,19 +76,27 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Pack(arguments) => pack::run(&arguments),
         Command::Inspect { component } => pack::inspect(&component),
+        Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Push(arguments) => push::run(&arguments),
+        Command::Pull(arguments) => pull::run(&arguments),
+        Command::Pin(arguments) => pin::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
     }
 }
 
 /// Reads a component, of a bounded size.
 fn read_component(path: &Path) -> Result<Vec<u8>> {
-    /// What the plugin host reads by default.
-    const BYTES_MAX: u64 = 64 << 20;
-    let reading = || format!("cannot read the component `{}`", path.display());
-    let metadata = std::fs::metadata(path).with_context(reading)?;
-    anyhow::ensure!(metadata.is_file(), "cannot read the component `{}`: it is no file", path.display());
-    anyhow::ensure!(metadata.len() <= BYTES_MAX, "the component `{}` is larger than 64 MiB", path.display());
-    std::fs::read(path).with_context(reading)
+    Ok(salve_distribution::read_bounded(path, salve_distribution::COMPONENT_BYTES_MAX)?)
+}
+
+/// Reads a component and its manifest.
+fn read_plugin(path: &Path) -> Result<(Vec<u8>, salve_plugins::Manifest)> {
+    let bytes = read_component(path)?;
+    let manifest = salve_plugins::Manifest::of_component(&bytes)
+        .with_context(|| format!("`{}` is no plugin", path.display()))?;
+    Ok((bytes, manifest))
 }
 
 /// Runs what waits on a thread of its own; plugins have theirs.
