@@ -370,6 +370,14 @@ impl PluginHost {
         &self.0.guests
     }
 
+    /// Reads a component whole, without looking at it.
+    ///
+    /// # Errors
+    /// [`LoadError`]: it cannot be read, or is larger than `component_bytes_max`.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
+        read_bounded(path, self.0.config.component_bytes_max)
+    }
+
     /// Loads a component: reads it whole, checks its manifest and type, compiles it or takes what was compiled before.
     /// Takes up to half a minute for a large component that is new; call it where waiting is allowed.
     ///

@@ -88,6 +88,7 @@ impl Daemon {
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
         self.catalogue.scan(&self.config().plugins.directory).await;
         self.bind_detectors(&self.config()).await;
+        self.follow_rollout().await;
         outcome
     }
 
@@ -126,6 +127,7 @@ impl Daemon {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = kept.clone();
         *self.escalation.write().unwrap_or_else(PoisonError::into_inner) = kept.escalation.channel.clone();
         self.catalogue.set_agents(kept.plugins.agents.clone());
+        self.catalogue.set_rules(kept.plugins.rollout.clone());
         if old.signals != kept.signals {
             let signals = kept.signals.clone();
             self.signals.run(move |engine| engine.reconfigure(signals));
@@ -169,7 +171,8 @@ impl Daemon {
             };
             let parameters = serde_json::to_string(&detector.parameters).unwrap_or_else(|_| "{}".into());
             bindings.bound.insert(name.clone(), (detector, id));
-            active.push(Binding { name, id, plugin, parameters });
+            let trial = self.catalogue.trial(plugin.name());
+            active.push(Binding { name, id, plugin, trial, parameters });
         }
         drop(self.detector_commands.send(Command::Bindings(active)).await);
     }

@@ -1,9 +1,11 @@
-//! `salve plugin pack`, `inspect` and `list`.
+//! `salve plugin …`: one file per command.
+
+mod grants;
+mod list;
+mod rollout;
 
 use super::{JsonAndConfig, output};
-use crate::control::{Request, Response};
-use anyhow::{Context, Result, bail};
-use salve_model::text::escape;
+use anyhow::{Context, Result};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Components.
@@ -25,8 +27,18 @@ pub enum Command {
         /// The component.
         component: PathBuf,
     },
-    /// Plugins that the daemon has loaded.
+    /// Plugins that the daemon has loaded, with the state of each version, and what they did and cost.
     List(JsonAndConfig),
+    /// What a plugin can do and why; or the least grants that it needs.
+    Grants(grants::Arguments),
+    /// Read a plugin's file again; a version that failed or is in quarantine is tried anew.
+    Reload(rollout::OfPlugin),
+    /// Show in what a version that is held asks for more, and let it go on.
+    Accept(rollout::Accept),
+    /// Make the version under trial active now.
+    Promote(rollout::Promote),
+    /// End the trial of a new version, or go back to the version before the active one.
+    Rollback(rollout::OfPlugin),
 }
 
 /// Carries out the command.
@@ -54,29 +66,11 @@ pub fn run(command: Command) -> Result<ExitCode> {
             output::say_json(&inspection)?;
             Ok(if inspection.objection.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
-        Command::List(arguments) => {
-            let Response::Plugins(plugins) = arguments.config.ask(&Request::Plugins)? else {
-                bail!("the daemon answered something else")
-            };
-            if arguments.json {
-                output::say_json(&plugins)?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let mut rows =
-                vec![["name", "version", "role", "state", "targets", "summary"].map(String::from).to_vec()];
-            rows.extend(plugins.into_iter().map(|plugin| {
-                let targets = plugin.targets.join(",");
-                vec![
-                    plugin.name,
-                    plugin.version,
-                    plugin.role,
-                    plugin.state,
-                    targets,
-                    escape(&plugin.summary, 80),
-                ]
-            }));
-            output::say(&output::table(&rows));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::List(arguments) => list::run(&arguments),
+        Command::Grants(arguments) => grants::run(&arguments),
+        Command::Reload(arguments) => rollout::reload(arguments),
+        Command::Accept(arguments) => rollout::accept(arguments),
+        Command::Promote(arguments) => rollout::promote(arguments),
+        Command::Rollback(arguments) => rollout::rollback(arguments),
     }
 }
