@@ -5,6 +5,7 @@
 
 pub mod daemon;
 pub mod shop;
+pub mod versions;
 pub mod world;
 
 use std::path::PathBuf;

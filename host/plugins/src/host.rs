@@ -5,6 +5,7 @@ use crate::{
     bindings::exports::salve::plugin::{act, consult, detect},
     cache::{Cache, CacheError},
     config::{HostConfig, Limits},
+    contract::ContractVersion,
     counters::{Counters, PluginCounters},
     engine,
     error::{GuestError, GuestErrorKind},
@@ -435,12 +436,10 @@ impl PluginHost {
         let pre = engine::linker(engine, &manifest)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(compile)?;
-        let exports = match manifest.role {
-            Role::Detector => detect::GuestIndices::new(&pre).map(Exports::Detector),
-            Role::Agent => consult::GuestIndices::new(&pre).map(Exports::Agent),
-            Role::Action => act::GuestIndices::new(&pre).map(Exports::Action),
-        }
-        .map_err(compile)?;
+        let exports = ContractVersion::named(&manifest.contract)
+            .ok_or_else(|| wasmtime::Error::msg("its contract version is not served"))
+            .and_then(|version| version.exports(manifest.role, &pre))
+            .map_err(compile)?;
         let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
         let counters = PluginCounters::default();
         let config = &self.0.config;

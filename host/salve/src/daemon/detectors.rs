@@ -20,7 +20,7 @@ use salve_plugins::{DetectorInstance, DetectorOptions, GuestError, Plugin, Plugi
 use salve_rollout::{Input, Sample, Stage};
 use salve_signals::BindingId;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::mpsc;
@@ -76,6 +76,8 @@ pub struct DetectorThread {
     tools: Tools,
     bindings: HashMap<BindingId, Binding>,
     shards: HashMap<(BindingId, u32), Shard>,
+    /// Shards of which no instance knows the series any more: these have to be described again.
+    forgotten: HashSet<(BindingId, u32)>,
     snapshot_due: Now,
 }
 
@@ -87,8 +89,13 @@ impl DetectorThread {
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("detectors".into()).spawn(move || {
-            let mut thread =
-                Self { tools, bindings: HashMap::new(), shards: HashMap::new(), snapshot_due: Now(0) };
+            let mut thread = Self {
+                tools,
+                bindings: HashMap::new(),
+                shards: HashMap::new(),
+                forgotten: HashSet::new(),
+                snapshot_due: Now(0),
+            };
             runtime.block_on(async {
                 while let Some(command) = commands.recv().await {
                     match command {
@@ -107,6 +114,7 @@ impl DetectorThread {
         let keys: Vec<_> = self.shards.keys().copied().collect();
         for key in keys {
             let (Some(shard), Some(binding)) = (self.shards.remove(&key), self.bindings.get(&key.0)) else {
+                self.forgotten.insert(key);
                 continue;
             };
             let shard = self.follow(shard, binding.clone(), key.1).await;
@@ -264,12 +272,22 @@ impl DetectorThread {
     async fn round(&mut self, mut round: Round) {
         let mut observations = Vec::new();
         for (id, number, batch) in std::mem::take(&mut round.batches) {
-            let Some(binding) = self.bindings.get(&id).cloned() else { continue };
-            if !self.shards.contains_key(&(id, number)) {
-                let Some(shard) = self.first(binding.clone(), number).await else { continue };
-                self.shards.insert((id, number), shard);
+            let key = (id, number);
+            let Some(binding) = self.bindings.get(&id).cloned() else {
+                self.forgotten.insert(key);
+                continue;
+            };
+            if !self.shards.contains_key(&key) {
+                let Some(shard) = self.first(binding.clone(), number).await else {
+                    self.forgotten.insert(key);
+                    continue;
+                };
+                if self.forgotten.remove(&key) {
+                    self.tools.signals.run(move |signals| signals.describe_again(id, number));
+                }
+                self.shards.insert(key, shard);
             }
-            let Some(shard) = self.shards.get_mut(&(id, number)) else { continue };
+            let Some(shard) = self.shards.get_mut(&key) else { continue };
             let points = batch.values.len() as u64;
             let seen = shard.observe(batch).await;
             let series = shard.series_count();

@@ -101,7 +101,8 @@ fn has(target: &TargetConfig, capability: &str) -> bool {
 fn worst(manifest: Option<&Manifest>, reach: &[Reach<'_>]) -> String {
     match manifest.map(|manifest| manifest.role) {
         Some(Role::Detector) => {
-            return "call healthy series abnormal or miss a fault; it can change and read nothing else".into();
+            return "call healthy series abnormal or miss a fault; it can change and read nothing else"
+                .into();
         }
         Some(Role::Agent) => {
             return "blame the wrong service; it reads telemetry and can change nothing".into();
