@@ -255,13 +255,34 @@ fn decide(incident, findings, catalogue, history) {
 }
 "#;
 
-/// The action that sets `pool.size`, in this version.
+/// The action that sets `pool.size` to 16 and expects that errors end, in this version.
 fn echo(version: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {
     let manifest = format!(
         "name = 'echo'\nversion = '{version}'\nrole = 'action'\nsummary = 'Sets the pool.'\n\
          capabilities = [{{ capability = 'config', verbs = ['get', 'set'] }}]\n"
     );
-    component("action-echo", &manifest, replace)
+    let expects = [
+        ("\"error_ratio\"", "\"salve.span.error_ratio\""),
+        // Of the target's service, for a short while.
+        ("2096 4  2240 11", "2096 0  2240 22"),
+        ("(i64 60000 10000)", "(i64 4000 200)"),
+    ];
+    component("action-echo", &manifest, &[&expects, replace].concat())
+}
+
+/// Breaks the world and waits until it is healed.
+async fn break_and_heal(daemon: &mut Daemon, break_it: impl Fn() -> Result<()>) -> Result<()> {
+    let before = daemon.incidents()?.len();
+    break_it()?;
+    daemon
+        .wait("the incident is closed", |daemon| {
+            let incidents = daemon.incidents()?;
+            Ok(incidents.len() > before && incidents.iter().all(|incident| !incident["outcome"].is_null()))
+        })
+        .await?;
+    let newest = &daemon.incidents()?[0];
+    anyhow::ensure!(newest["outcome"] == "healed", "{newest:#}");
+    Ok(())
 }
 
 /// Scenario: while incidents come and plans are made, an action is upgraded, first to a version that plans something else, then
@@ -287,51 +308,31 @@ arguments.key = { one_of = ["pool.size"] }
 arguments.value = { min = 1, max = 64 }
 "#;
     let mut daemon = Daemon::prepare(&shop::config("act", &more), SET, &["holt-winters", "analyst"])?;
-    std::fs::write(daemon.path("pool.toml"), "[pool]\nsize = \"8\"\n")?;
+    let pool = daemon.path("pool.toml");
+    let set = |size: &str| std::fs::write(&pool, format!("[pool]\nsize = \"{size}\"\n"));
+    set("4")?;
     install(&daemon, "echo", &echo("1.0.0", &[])?)?;
     daemon.start().await?;
-    let marker = daemon.path("broken");
-    let flag = marker.clone();
-    let sender = Sender::start(daemon.otlp_http()?, move || flag.exists());
+    let world = pool.clone();
+    // With a pool of 8 the service fails.
+    let sender = Sender::start(daemon.otlp_http()?, move || {
+        std::fs::read_to_string(&world).is_ok_and(|text| text.contains("\"8\""))
+    });
     shop::warm_up(&mut daemon, 20).await?;
 
-    // What it would do is longer by nothing and other by one digit.
+    // What it would do is other by one digit.
     install(&daemon, "echo", &echo("1.1.0", &[("\\2216\\22", "\\2217\\22")])?)?;
     reaches(&mut daemon, "echo", "1.1.0", "shadow").await?;
-    let closed = |daemon: &Daemon| {
-        Ok::<_, anyhow::Error>(
-            daemon.incidents()?.iter().filter(|incident| !incident["outcome"].is_null()).count(),
-        )
-    };
-    std::fs::write(&marker, "")?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
     let failed = reaches(&mut daemon, "echo", "1.1.0", "failed").await?;
     assert!(failed["reason"].as_str().is_some_and(|why| why.contains("differs")), "{failed:#}");
 
     install(&daemon, "echo", &echo("1.2.0", &[])?)?;
-    let mut stage = String::new();
-    for round in 1..=10 {
-        std::fs::remove_file(&marker).or_else(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-        })?;
-        let before = closed(&daemon)?;
-        daemon
-            .wait("all incidents are closed", |daemon| {
-                let open = daemon.incidents()?.iter().any(|incident| incident["outcome"].is_null());
-                Ok(!open && closed(daemon)? >= before)
-            })
-            .await?;
-        stage = version(&daemon, "echo", "1.2.0")?
-            .map(|status| status["stage"].as_str().unwrap_or_default().to_owned())
-            .unwrap_or_default();
-        if stage == "active" {
-            break;
-        }
-        std::fs::write(&marker, round.to_string())?;
-        daemon
-            .wait("the next incident is closed or open", |daemon| Ok(daemon.incidents()?.len() > before))
-            .await?;
-    }
-    assert_eq!(stage, "active", "{:#?}", version(&daemon, "echo", "1.2.0")?);
+    reaches(&mut daemon, "echo", "1.2.0", "shadow").await?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
+    reaches(&mut daemon, "echo", "1.2.0", "canary").await?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
+    reaches(&mut daemon, "echo", "1.2.0", "active").await?;
     drop(sender);
 
     let entries = daemon.salve(&["ledger", "show", "--json", "--limit", "100000"])?;

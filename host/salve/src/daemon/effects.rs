@@ -18,9 +18,11 @@ use salve_model::{
     text::escape,
     time::Now,
 };
-use salve_plugins::Role;
-use salve_plugins::{ActionError, ActionRequest, GuestError, Plugin, PluginHost, Question, RawProposal};
+use salve_plugins::{
+    ActionError, ActionRequest, GuestError, Plugin, PluginHost, Question, RawProposal, Role,
+};
 use salve_policy::PolicyStore;
+use salve_rollout::Stage;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -410,7 +412,8 @@ impl Effects {
             now: unix_ns(now),
         };
         let trial = self.catalogue.trial(&plan.action.0);
-        let trial = trial.filter(|trial| !undo && trial.plugin.digest() != plan.action_digest);
+        let canary = trial.clone().filter(|trial| trial.plugin.digest() == plan.action_digest);
+        let trial = trial.filter(|trial| !undo && canary.is_none() && trial.stage == Stage::Shadow);
         let session = self.brokers.session(spec);
         let recorder = trial.is_some().then(|| RecordingSession::new(session.clone()));
         let for_guest: Arc<dyn Session> = match &recorder {
@@ -426,6 +429,9 @@ impl Effects {
         };
         // What was done is the broker's word, whatever the guest says.
         let summary = session.finish().await;
+        if let Some(canary) = canary.filter(|_| trials::is_trap(&outcome)) {
+            self.catalogue.report(trials::trapped(&canary.plugin));
+        }
         if let (Some(trial), Some(recorder)) = (trial, recorder) {
             let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
             let own = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };

@@ -149,6 +149,12 @@ pub fn counts(kind: &GuestErrorKind) -> bool {
     kind.is_fault() || matches!(kind, GuestErrorKind::Quarantined { .. })
 }
 
+/// A canary failed through its own fault where there is nothing to compare it with.
+pub fn trapped(tried: &Plugin) -> Input {
+    let sample = Sample { traps: 1, ..Sample::default() };
+    Input::Compared { name: tried.name().to_owned(), digest: tried.digest().to_owned(), sample }
+}
+
 /// What came of a comparison. Nothing can be said where the active version failed too.
 pub fn compared<A, B>(
     active: &Plugin,
