@@ -38,7 +38,7 @@ impl ContractVersion {
     }
 
     /// Its WIT files, in the order in which they are read.
-    fn wit(self) -> &'static [(&'static str, &'static str)] {
+    pub(crate) fn wit(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::V0_1_0 => WIT,
         }

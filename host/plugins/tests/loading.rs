@@ -78,7 +78,7 @@ fn story(error: &LoadError) -> String {
 /// would; `manifest` becomes its manifest section.
 fn built_for(contract: &str, manifest: &serde_json::Value) -> Vec<u8> {
     use wit_component::{ComponentEncoder, StringEncoding};
-    let own = salve_plugins::Manifest::from_toml(&manifest("detector-threshold", "")).unwrap();
+    let own = salve_plugins::Manifest::from_toml(&common::manifest("detector-threshold", "")).unwrap();
     let mut sources = wit_parser::SourceMap::default();
     for (name, text) in salve_plugins::wit_files(&own) {
         sources.push_str(name, text.replace("@0.1.0", &format!("@{contract}")));
