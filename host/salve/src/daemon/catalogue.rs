@@ -77,6 +77,8 @@ pub struct Known {
     pub plugin: Option<Arc<Plugin>>,
     /// It is one of the versions that a rollback goes to.
     pub is_previous: bool,
+    /// A file in the plugin folder holds it.
+    pub in_folder: bool,
 }
 
 /// The one place where a component becomes a plugin: reads it, checks whether it may be loaded, loads it.
@@ -186,6 +188,13 @@ impl Catalogue {
         if let Some((other, _)) = taken {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
+        tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %digest, "Plugin loaded.");
+        let facts = facts(&plugin);
+        // Its counters go on if it is merely seen again.
+        state.loaded.entry(digest.clone()).or_insert(plugin);
+        self.note(&mut state, Input::Loaded(facts));
+        drop(state);
+        // Not under the lock: calls must not wait for the disk. And not before, or it could be removed as one that nobody needs.
         if let Err(error) = self.store.keep(&digest, bytes) {
             tracing::warn!(
                 plugin = name,
@@ -193,11 +202,6 @@ impl Catalogue {
                 "No copy is kept; there is no way back to this version."
             );
         }
-        tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %digest, "Plugin loaded.");
-        let facts = facts(&plugin);
-        // Its counters go on if it is merely seen again.
-        state.loaded.entry(digest.clone()).or_insert(plugin);
-        self.note(&mut state, Input::Loaded(facts));
         Ok((name, digest))
     }
 
@@ -438,6 +442,8 @@ impl Catalogue {
     /// All versions of all plugins, for `salve plugin list`.
     pub fn known(&self) -> Vec<Known> {
         let state = self.read();
+        let in_files: BTreeSet<&String> =
+            state.files.values().filter_map(|file| file.digest.as_ref()).collect();
         let mut known = Vec::new();
         for plugin in state.rollout.plugins().values() {
             for (digest, version) in &plugin.versions {
@@ -446,6 +452,7 @@ impl Catalogue {
                     version: version.clone(),
                     plugin: state.loaded.get(digest).cloned(),
                     is_previous: plugin.previous.contains(digest),
+                    in_folder: in_files.contains(digest),
                 });
             }
         }

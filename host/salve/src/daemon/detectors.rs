@@ -165,9 +165,11 @@ impl DetectorThread {
                 if shard.tried.as_ref().is_some_and(|tried| tried.digest() == trial.plugin.digest()) => {}
             Some(trial) => {
                 shard.tried = None;
+                let begun = std::time::Instant::now();
                 match self.successor(&mut shard, &trial.plugin, &binding, number).await {
                     Ok((tried, how)) => {
                         tracing::info!(detector = %binding.name, shard = number, digest = trial.plugin.digest(), how,
+                            elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
                             "Detector is tried beside the active version.");
                         shard.tried = Some(tried);
                     }

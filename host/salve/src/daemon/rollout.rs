@@ -189,7 +189,7 @@ impl Daemon {
     }
 
     fn plugin_status(&self, known: Known) -> PluginStatus {
-        let Known { digest, version, plugin, is_previous } = known;
+        let Known { digest, version, plugin, is_previous, .. } = known;
         let granted = self.brokers.granted_targets(&PluginName(version.facts.name.clone()));
         let stage = version.stage;
         let not_granted =
@@ -217,12 +217,12 @@ impl Daemon {
         }
     }
 
-    /// Versions that wait for the operator or are not used for a fault of theirs.
+    /// Versions in the plugin folder that wait for the operator or are not used for a fault of theirs.
     pub fn rollout_problems(&self) -> Vec<String> {
         let known = self.catalogue.known();
-        let troubled = known
-            .iter()
-            .filter(|known| matches!(known.version.stage, Stage::Held | Stage::Failed | Stage::Quarantined));
+        let troubled = known.iter().filter(|known| {
+            known.in_folder && matches!(known.version.stage, Stage::Held | Stage::Failed | Stage::Quarantined)
+        });
         let words = troubled.map(|known| {
             let (facts, stage) = (&known.version.facts, known.version.stage);
             let (version, reason) = (escape(&facts.version, 60), escape(&known.version.reason, 300));
