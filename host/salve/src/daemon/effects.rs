@@ -209,9 +209,16 @@ impl Effects {
             .is_some_and(|chosen| chosen.digest() == trial.plugin.digest());
         if is_canary {
             let of_tried = ask(trial.plugin.clone(), question.clone()).await;
-            let of_active = ask(active.clone(), question).await;
-            report(&active, &of_active, &trial.plugin, &of_tried);
-            return if of_tried.trapped { of_active.said } else { of_tried.said };
+            if of_tried.trapped {
+                // The canary falls back at once, and this incident goes on with the active version.
+                let of_active = ask(active.clone(), question).await;
+                report(&active, &of_active, &trial.plugin, &of_tried);
+                return of_active.said;
+            }
+            let said = of_tried.said.clone();
+            let of_active = ask(active.clone(), question);
+            tokio::spawn(async move { report(&active, &of_active.await, &trial.plugin, &of_tried) });
+            return said;
         }
         let of_active = ask(active.clone(), question.clone()).await;
         let said = of_active.said.clone();
