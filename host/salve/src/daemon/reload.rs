@@ -188,6 +188,9 @@ pub async fn watch_files(daemon: Arc<Daemon>) {
         }
     };
     let mut stopping = daemon.stopping.subscribe();
+    // What changed between the first reading and the first watch would be missed.
+    watch.set(directories(&daemon), &daemon.config_path);
+    drop(daemon.reload().await);
     loop {
         watch.set(directories(&daemon), &daemon.config_path);
         tokio::select! {
