@@ -7,6 +7,7 @@ pub mod components;
 pub mod daemon;
 pub mod registry;
 pub mod shop;
+pub mod versions;
 pub mod world;
 
 use std::path::PathBuf;

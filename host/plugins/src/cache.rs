@@ -76,7 +76,9 @@ impl Cache {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         ADMISSION_VERSION.hash(&mut hasher);
-        contract::WIT.hash(&mut hasher);
+        for version in contract::ContractVersion::ALL {
+            version.wit().hash(&mut hasher);
+        }
         Ok(Self { folder: folder.to_owned(), bytes_max, key: format!("{:016x}", hasher.finish()) })
     }
 

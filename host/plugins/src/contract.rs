@@ -1,14 +1,66 @@
 //! The contract with plugins as text: which versions are served, which interfaces a role has, and the world that a
 //! manifest describes.
 
-use crate::manifest::{Manifest, Role};
+use crate::{
+    adapters::v0_1_0,
+    guest::GuestState,
+    host::Exports,
+    manifest::{Manifest, Role},
+};
+use wasmtime::component::{InstancePre, Linker};
 use wit_parser::{Resolve, WorldId};
 
 /// Versions of `salve:plugin` that this host serves.
-pub const SERVED: &[&str] = &["0.1.0"];
+pub const SERVED: &[&str] = &[ContractVersion::V0_1_0.as_str()];
 
-/// The WIT files, in the order in which they are read.
-pub(crate) const WIT: &[(&str, &str)] = &[
+/// A served version of the contract. Each has one adapter, which knows its interfaces; what a plugin may do is checked below
+/// all of them, in sessions and brokers, which know of no version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContractVersion {
+    /// The first.
+    V0_1_0,
+}
+
+impl ContractVersion {
+    /// All of them, oldest first.
+    pub(crate) const ALL: &'static [Self] = &[Self::V0_1_0];
+
+    /// As manifests and interfaces name it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_1_0 => "0.1.0",
+        }
+    }
+
+    /// The version of that name, if it is served.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|version| version.as_str() == name)
+    }
+
+    /// Its WIT files, in the order in which they are read.
+    pub(crate) fn wit(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::V0_1_0 => WIT,
+        }
+    }
+
+    /// Links a plugin to its role's interfaces, and to the capabilities that its manifest names.
+    pub(crate) fn link(self, linker: &mut Linker<GuestState>, manifest: &Manifest) -> wasmtime::Result<()> {
+        match self {
+            Self::V0_1_0 => v0_1_0::link(linker, manifest),
+        }
+    }
+
+    /// Finds the functions of a role in a component.
+    pub(crate) fn exports(self, role: Role, pre: &InstancePre<GuestState>) -> wasmtime::Result<Exports> {
+        match self {
+            Self::V0_1_0 => v0_1_0::exports(role, pre),
+        }
+    }
+}
+
+/// The WIT files of 0.1.0.
+const WIT: &[(&str, &str)] = &[
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("imports.wit", include_str!("../../../wit/imports.wit")),
     ("exports.wit", include_str!("../../../wit/exports.wit")),
@@ -86,7 +138,9 @@ pub fn wit_files(manifest: &Manifest) -> Vec<(&'static str, String)> {
         world.push_str(&format!("    import {};\n", request.capability));
     }
     world.push_str("}\n");
-    let contract = WIT.iter().map(|(name, text)| (*name, (*text).to_owned()));
+    // A manifest of another version is refused when it is read.
+    let version = ContractVersion::named(&manifest.contract).unwrap_or(ContractVersion::V0_1_0);
+    let contract = version.wit().iter().map(|(name, text)| (*name, (*text).to_owned()));
     contract.chain([("own.wit", world)]).collect()
 }
 
@@ -113,6 +167,16 @@ pub(crate) mod anyhow_free {
 mod tests {
     use super::*;
     use wit_parser::WorldItem;
+
+    /// Guarantees: each served version has one name, and the name leads back to it.
+    #[test]
+    fn versions_have_one_name() {
+        assert_eq!(SERVED.len(), ContractVersion::ALL.len());
+        for (version, name) in ContractVersion::ALL.iter().zip(SERVED) {
+            assert_eq!(ContractVersion::named(name), Some(*version));
+        }
+        assert_eq!(ContractVersion::named("0.2.0"), None);
+    }
 
     /// Guarantees: the tables of roles and capabilities say what the WIT says, so that neither can change alone.
     #[test]

@@ -57,6 +57,8 @@ counters! {
     quarantine_refusals_total,
     /// Instances made.
     instances_total,
+    /// Instances that are there now.
+    instances_live,
     /// Calls from guests to the host, those to the log not counted.
     host_calls_total,
     /// Calls of verbs that the manifest does not name; refused.

@@ -1,14 +1,8 @@
 //! wasmtime, set up once: one engine with its pool, and for each role what its guests are linked to.
 
-use crate::{
-    bindings::salve::plugin::{clock, config, http, log, notify, process, telemetry, types},
-    config::HostConfig,
-    guest::GuestState,
-    manifest::{Manifest, Role},
-};
+use crate::{config::HostConfig, contract::ContractVersion, guest::GuestState, manifest::Manifest};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::{HasSelf, Linker},
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
 };
 
 /// Stack for the host's own calls on a guest's fiber, in bytes.
@@ -75,27 +69,10 @@ fn pool(settings: &HostConfig) -> InstanceAllocationStrategy {
 /// What a plugin is linked to: its role's interfaces, and the capabilities that its manifest names. Nothing else is
 /// there, so nothing else can be called.
 pub(crate) fn linker(engine: &Engine, manifest: &Manifest) -> wasmtime::Result<Linker<GuestState>> {
-    type Own = HasSelf<GuestState>;
     let mut linker = Linker::<GuestState>::new(engine);
-    types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    if manifest.role == Role::Detector {
-        return Ok(linker);
-    }
-    clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    telemetry::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    if manifest.role == Role::Agent {
-        return Ok(linker);
-    }
-    for request in &manifest.capabilities {
-        match request.capability.as_str() {
-            "config" => config::add_to_linker::<_, Own>(&mut linker, |state| state)?,
-            "http" => http::add_to_linker::<_, Own>(&mut linker, |state| state)?,
-            "notify" => notify::add_to_linker::<_, Own>(&mut linker, |state| state)?,
-            "process" => process::add_to_linker::<_, Own>(&mut linker, |state| state)?,
-            // The manifest was checked against the same list; a capability without a line here is simply not linked.
-            _ => {}
-        }
+    // A manifest of another version was refused when it was read.
+    if let Some(version) = ContractVersion::named(&manifest.contract) {
+        version.link(&mut linker, manifest)?;
     }
     Ok(linker)
 }

@@ -43,6 +43,23 @@ pub(crate) struct GuestState {
     limit_hit: Option<GuestErrorKind>,
     cpu_limit_ms: u64,
     output_limit: GuestErrorKind,
+    _live: Live,
+}
+
+/// Counts an instance while it is there.
+struct Live(Arc<PluginIdentity>);
+
+impl Live {
+    fn new(plugin: &Arc<PluginIdentity>) -> Self {
+        add(&plugin.counters.instances_live, 1);
+        Self(plugin.clone())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.counters.instances_live.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// What all instances of a plugin share.
@@ -66,6 +83,7 @@ impl GuestState {
     pub(crate) fn new(plugin: Arc<PluginIdentity>, context: String, logs: Arc<dyn LogSink>) -> Self {
         let limits = plugin.limits;
         Self {
+            _live: Live::new(&plugin),
             context,
             logs,
             log_budget: LogBudget::default(),

@@ -5,6 +5,7 @@ use crate::{
     bindings::exports::salve::plugin::{act, consult, detect},
     cache::{Cache, CacheError},
     config::{HostConfig, Limits},
+    contract::ContractVersion,
     counters::{Counters, PluginCounters},
     engine,
     error::{GuestError, GuestErrorKind},
@@ -370,6 +371,14 @@ impl PluginHost {
         &self.0.guests
     }
 
+    /// Reads a component whole, without looking at it.
+    ///
+    /// # Errors
+    /// [`LoadError`]: it cannot be read, or is larger than `component_bytes_max`.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
+        read_bounded(path, self.0.config.component_bytes_max)
+    }
+
     /// Loads a component: reads it whole, checks its manifest and type, compiles it or takes what was compiled before.
     /// Takes up to half a minute for a large component that is new; call it where waiting is allowed.
     ///
@@ -379,14 +388,6 @@ impl PluginHost {
         let began = Instant::now();
         let bytes = read_bounded(path, self.0.config.component_bytes_max)?;
         self.load_bytes_since(path, &bytes, began)
-    }
-
-    /// Reads a component's file whole, so that what is checked is what is loaded.
-    ///
-    /// # Errors
-    /// [`LoadError::Read`], [`LoadError::TooLarge`].
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
-        read_bounded(path, self.0.config.component_bytes_max)
     }
 
     /// Loads a component that was read already; `path` is for messages.
@@ -435,12 +436,10 @@ impl PluginHost {
         let pre = engine::linker(engine, &manifest)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(compile)?;
-        let exports = match manifest.role {
-            Role::Detector => detect::GuestIndices::new(&pre).map(Exports::Detector),
-            Role::Agent => consult::GuestIndices::new(&pre).map(Exports::Agent),
-            Role::Action => act::GuestIndices::new(&pre).map(Exports::Action),
-        }
-        .map_err(compile)?;
+        let exports = ContractVersion::named(&manifest.contract)
+            .ok_or_else(|| wasmtime::Error::msg("its contract version is not served"))
+            .and_then(|version| version.exports(manifest.role, &pre))
+            .map_err(compile)?;
         let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
         let counters = PluginCounters::default();
         let config = &self.0.config;

@@ -17,6 +17,7 @@
 //! [`PluginHost::execute`] and [`PluginHost::undo`] call it.
 
 mod action;
+mod adapters;
 mod admission;
 mod agent;
 mod bindings;

@@ -9,7 +9,7 @@
 
 use crate::{
     config::LimitSettings,
-    contract::{CAPABILITIES, SERVED},
+    contract::{CAPABILITIES, ContractVersion, SERVED},
     section,
 };
 use salve_model::{PluginName, text::escape};
@@ -261,6 +261,13 @@ impl Manifest {
 
     /// Checks keys, then shape, then values.
     fn from_value(value: Value) -> Result<Self, ManifestError> {
+        // First: a later contract may have keys that this one does not know.
+        if let Some(found) = value.get("contract").and_then(Value::as_str)
+            && ContractVersion::named(found).is_none()
+        {
+            let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+            return Err(ManifestError::Contract { name: escape(name, 64), found: escape(found, 40) });
+        }
         check_keys(&value, "", KEYS)?;
         if let Some(limits) = value.get("limits") {
             check_keys(limits, "limits.", LimitSettings::NAMES)?;
@@ -294,9 +301,6 @@ impl Manifest {
                 &self.summary,
                 "say in one sentence what it does, in at most 400 characters",
             ));
-        }
-        if !SERVED.contains(&self.contract.as_str()) {
-            return Err(ManifestError::Contract { name: name.clone(), found: escape(&self.contract, 40) });
         }
         self.check_capabilities()?;
         self.parameters_validator().map(drop)

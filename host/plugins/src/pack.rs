@@ -166,7 +166,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Refusal> {
 }
 
 /// SHA-256, lower-case hex.
-pub(crate) fn digest(bytes: &[u8]) -> String {
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 

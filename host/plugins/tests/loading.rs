@@ -74,6 +74,52 @@ fn story(error: &LoadError) -> String {
     }
 }
 
+/// The guest `detector-threshold`, built from the same contract with another version number, as a tool chain of that version
+/// would; `manifest` becomes its manifest section.
+fn built_for(contract: &str, manifest: &serde_json::Value) -> Vec<u8> {
+    use wit_component::{ComponentEncoder, StringEncoding};
+    let own = salve_plugins::Manifest::from_toml(&common::manifest("detector-threshold", "")).unwrap();
+    let mut sources = wit_parser::SourceMap::default();
+    for (name, text) in salve_plugins::wit_files(&own) {
+        sources.push_str(name, text.replace("@0.1.0", &format!("@{contract}")));
+    }
+    let mut resolve = wit_parser::Resolve::default();
+    let group = sources.parse().map_err(|(_, error)| error).unwrap();
+    let package = resolve.push_group(group).unwrap();
+    let world = resolve.select_world(&[package], Some(salve_plugins::OWN_WORLD)).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/detector-threshold.wat");
+    let text = std::fs::read_to_string(file).unwrap().replace("@0.1.0", &format!("@{contract}"));
+    let mut module = wat::parse_str(&text).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    let mut component = ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
+    append_section(&mut component, "salve:manifest", manifest.to_string().as_bytes());
+    component
+}
+
+/// Guarantees: a component that was really built for another version of the contract is refused with a message that names the
+/// versions served, be its manifest honest, ahead of this host's keys, or a lie; built for a served one it loads.
+#[test]
+fn another_contract_version() {
+    let bench = bench();
+    let manifest = |contract: &str| serde_json::json!({ "name": "probe", "version": "1.0.0", "role": "detector", "summary": "x", "contract": contract });
+    let error = |contract: &str, manifest: &serde_json::Value| {
+        let component = built_for(contract, manifest);
+        let error = bench.host.load_bytes(Path::new("probe.wasm"), &component).unwrap_err();
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {cause}\n{}", error.hint().unwrap_or_default())
+    };
+    let honest = error("0.2.0", &manifest("0.2.0"));
+    assert!(honest.contains("built for contract 0.2.0; this host serves 0.1.0"), "{honest}");
+    assert!(honest.contains("Rebuild it against salve:plugin@0.1.0, or update Salve"), "{honest}");
+    let mut newer = manifest("0.2.0");
+    newer["streams"] = true.into();
+    assert!(error("0.2.0", &newer).contains("built for contract 0.2.0"));
+    let lie = error("0.2.0", &manifest("0.1.0"));
+    assert!(lie.contains("this host serves salve:plugin 0.1.0"), "{lie}");
+    let component = built_for("0.1.0", &manifest("0.1.0"));
+    bench.host.load_bytes(Path::new("probe.wasm"), &component).unwrap();
+}
+
 /// Guarantees: whatever is no plugin is refused before anything of it is compiled or run, and the operator reads what is
 /// wrong and what to do.
 #[test]

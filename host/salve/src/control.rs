@@ -51,6 +51,46 @@ pub enum Request {
     },
     /// Loaded plugins.
     Plugins,
+    /// Change which version of a plugin is active.
+    Plugin(PluginCommand),
+}
+
+/// What the operator can say about a plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum PluginCommand {
+    /// Read its file again, and give a version that failed another chance.
+    Reload {
+        /// Which plugin.
+        name: String,
+        /// Who.
+        by: String,
+    },
+    /// Let the version that waits go on, though it asks for more.
+    Accept {
+        /// Which plugin.
+        name: String,
+        /// The version whose differences were seen.
+        digest: String,
+        /// Who.
+        by: String,
+    },
+    /// Make the version under trial active.
+    Promote {
+        /// Which plugin.
+        name: String,
+        /// Another version, by the beginning of its digest.
+        digest: Option<String>,
+        /// Who.
+        by: String,
+    },
+    /// End the trial, or go back to the version before.
+    Rollback {
+        /// Which plugin.
+        name: String,
+        /// Who.
+        by: String,
+    },
 }
 
 /// What is answered.
@@ -136,8 +176,8 @@ pub struct ProcessLine {
     pub pid: Option<u32>,
 }
 
-/// One plugin.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// One version of a plugin.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PluginStatus {
     /// From the manifest.
     pub name: String,
@@ -145,14 +185,32 @@ pub struct PluginStatus {
     pub version: String,
     /// `detector`, `agent` or `action`.
     pub role: String,
-    /// From the manifest.
+    /// From the manifest; for a file that was refused, why.
     pub summary: String,
     /// SHA-256 of the component.
     pub digest: String,
-    /// `active`, or why it is not.
+    /// Its stage, or why it can do nothing.
     pub state: String,
     /// Targets on which it has grants.
     pub targets: Vec<String>,
+    /// `held`, `shadow`, `canary`, `active`, `retired`, `failed`, `quarantined` or `refused`.
+    pub stage: String,
+    /// Why it is there.
+    pub reason: String,
+    /// Since when, Unix milliseconds.
+    pub since_ms: u64,
+    /// Comparisons with the active version in this stage.
+    pub compared: u64,
+    /// Of these, how many differed.
+    pub differed: u64,
+    /// In what it differs from the version that was active when it came.
+    pub differences: Vec<salve_rollout::Difference>,
+    /// `salve plugin rollback` may go back to it.
+    pub can_roll_back_to: bool,
+    /// What it did and cost since it was loaded; empty if it is not in memory.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// What one call or instance of it may use up.
+    pub limits: std::collections::BTreeMap<String, u64>,
 }
 
 /// Asks the daemon behind `socket`.

@@ -65,6 +65,17 @@ pub struct Signals {
     swept_ms: u64,
 }
 
+/// What history has of one series; see [`Signals::shard_history`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesPast {
+    /// Id within the shard.
+    pub id: u32,
+    /// Which series has this id now.
+    pub key: SeriesKey,
+    /// Unix milliseconds and values, oldest first.
+    pub points: Vec<(u64, f64)>,
+}
+
 impl Signals {
     /// An engine that has seen nothing. Values that it could not work with (see [`SignalsConfig::problems`]) are taken as
     /// the nearest that it can.
@@ -232,6 +243,25 @@ impl Signals {
     #[must_use]
     pub fn series_ref(&self, binding: BindingId, shard: u32, id: u32) -> Option<SeriesRef> {
         Some(self.series_of(binding, shard, id)?.to_ref())
+    }
+
+    /// What history has of each of these series of a shard, oldest first, at most the newest `points_max` of each: for an
+    /// instance that has learnt nothing yet. Points that wait for the next batch are among them.
+    #[must_use]
+    pub fn shard_history(
+        &self,
+        binding: BindingId,
+        shard: u32,
+        ids: &[u32],
+        points_max: usize,
+    ) -> Vec<SeriesPast> {
+        let of_series = |id: &u32| {
+            let series = self.series_of(binding, shard, *id)?;
+            let mut points = series.history.points(0, u64::MAX);
+            points.drain(..points.len().saturating_sub(points_max));
+            Some(SeriesPast { id: *id, key: series.to_ref().key, points })
+        };
+        ids.iter().filter_map(of_series).collect()
     }
 
     /// What a detector said, with names in place of ids. Series that are gone meanwhile are left out.

@@ -68,7 +68,7 @@ mod watch;
 pub use bindings::{BindingId, DetectorBinding, SeriesSelector};
 pub use config::{ConfigProblem, LimitRule, SignalsConfig};
 pub use counters::SignalsCounters;
-pub use engine::{Applied, Signal, Signals};
+pub use engine::{Applied, SeriesPast, Signal, Signals};
 pub use queries::{ResourceSeen, TenantView};
 pub use services::REPORTED_BY;
 pub use watch::ExpectedPoint;

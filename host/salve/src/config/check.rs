@@ -56,6 +56,8 @@ pub fn problems(config: &Config) -> Vec<String> {
     }
     problems.extend(config.otlp.problems().into_iter().map(|problem| format!("otlp: {problem}")));
     problems.extend(config.signals.problems().into_iter().map(|problem| format!("signals: {problem}")));
+    let rollout = config.plugins.rollout.problems();
+    problems.extend(rollout.into_iter().map(|problem| format!("plugins.rollout: {problem}")));
     if config.guards.tick_ms == 0 {
         problems.push("guards.tick_ms must be at least 1".into());
     }

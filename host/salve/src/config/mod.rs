@@ -218,6 +218,8 @@ pub struct PluginsConfig {
     pub limits: salve_plugins::LimitSettings,
     /// Limits of single plugins, by name.
     pub limits_of: std::collections::BTreeMap<String, salve_plugins::LimitSettings>,
+    /// How new versions of plugins are tried before they become active.
+    pub rollout: salve_rollout::Rules,
 }
 
 impl Default for PluginsConfig {
@@ -231,6 +233,7 @@ impl Default for PluginsConfig {
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),
             limits_of: std::collections::BTreeMap::new(),
+            rollout: salve_rollout::Rules::default(),
         }
     }
 }

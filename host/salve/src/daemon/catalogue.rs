@@ -1,30 +1,55 @@
-//! Which plugins are there: the folder of components, loaded and kept up to date while the daemon runs.
+//! Which plugins are there, and which version of each answers: the folder of components, loaded and kept up to date while
+//! the daemon runs.
+//!
+//! ## What always holds
+//! - a component's bytes are read and admitted in one place, `Admission::load`, whether they come from the plugin folder or
+//!   from a kept copy
+//! - which version answers is decided by `salve_rollout` alone; here its decisions are carried out
+//! - a version stays in memory while a call of it is under way, whatever becomes of its file
 
+use super::{clock::Clock, versions::VersionStore};
 use crate::{admission::Admission, config::Config};
 use salve_capabilities::Brokers;
 use salve_model::{PluginName, incident::CatalogueEntry, text::escape};
-use salve_plugins::{Plugin, PluginHost, Role};
+use salve_plugins::{Manifest, Plugin, PluginHost, Role};
+use salve_rollout::{Change, Facts, Input, Refusal, Rollout, Rules, Stage, Version};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::SystemTime,
 };
+use tokio::sync::Notify;
 
 /// Loaded plugins by name. Clones share them.
 #[derive(Clone)]
 pub struct Catalogue {
     host: PluginHost,
     admission: Arc<Admission>,
+    store: VersionStore,
+    clock: Clock,
     state: Arc<RwLock<State>>,
+    news: Arc<Notify>,
 }
 
-#[derive(Default)]
 struct State {
-    plugins: BTreeMap<String, Arc<Plugin>>,
-    /// What each file was when it was last looked at, and what came of it.
-    files: BTreeMap<PathBuf, (FileMark, Result<String, String>)>,
+    rollout: Rollout,
+    /// By digest.
+    loaded: BTreeMap<String, Arc<Plugin>>,
+    files: BTreeMap<PathBuf, PluginFile>,
     agents: Vec<String>,
+    /// Not yet carried out by [`Catalogue::take_changes`].
+    changes: Vec<Change>,
+}
+
+/// What a file was when it was last looked at, and what came of it.
+struct PluginFile {
+    mark: FileMark,
+    /// Name of the plugin that was last loaded from it.
+    plugin: Option<String>,
+    /// Digest of the version in it.
+    digest: Option<String>,
+    problem: Option<String>,
 }
 
 /// Enough of a file's metadata to see that it was replaced.
@@ -37,10 +62,51 @@ struct FileMark {
     admission: u64,
 }
 
+/// A version under trial.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The new version.
+    pub plugin: Arc<Plugin>,
+    /// Shadow or canary.
+    pub stage: Stage,
+}
+
+/// What is known of one version of a plugin.
+pub struct Known {
+    /// Digest.
+    pub digest: String,
+    /// What the state machine knows.
+    pub version: Version,
+    /// If it is in memory.
+    pub plugin: Option<Arc<Plugin>>,
+    /// It is one of the versions that a rollback goes to.
+    pub is_previous: bool,
+    /// A file in the plugin folder holds it.
+    pub in_folder: bool,
+}
+
 impl Catalogue {
-    /// An empty catalogue.
-    pub fn new(host: PluginHost) -> Self {
-        Self { host, admission: Arc::new(Admission::remembering()), state: Arc::default() }
+    /// An empty catalogue that remembers what `store` remembers.
+    ///
+    /// # Errors
+    /// If what it remembers cannot be read.
+    pub fn new(host: PluginHost, store: VersionStore, rules: Rules, clock: Clock) -> anyhow::Result<Self> {
+        let rollout = Rollout::restore(rules, store.records()?);
+        let state = State {
+            rollout,
+            loaded: BTreeMap::new(),
+            files: BTreeMap::new(),
+            agents: Vec::new(),
+            changes: Vec::new(),
+        };
+        Ok(Self {
+            host,
+            admission: Arc::new(Admission::remembering()),
+            store,
+            clock,
+            state: Arc::new(RwLock::new(state)),
+            news: Arc::default(),
+        })
     }
 
     /// Whose plugins may load. Takes effect at the next scan: what may no longer load is unloaded then.
@@ -53,6 +119,11 @@ impl Catalogue {
         self.write().agents = agents;
     }
 
+    /// From now on versions are tried by these rules.
+    pub fn set_rules(&self, rules: Rules) {
+        self.write().rollout.set_rules(rules);
+    }
+
     /// Looks at the folder again: loads what is new or replaced, forgets what is gone. A file that cannot be loaded
     /// leaves the version that was there. Returns whether anything changed.
     pub async fn scan(&self, directory: &Path) -> bool {
@@ -63,119 +134,322 @@ impl Catalogue {
                 return false;
             }
         };
-        let known = self
-            .read()
-            .files
-            .iter()
-            .map(|(path, (mark, _))| (path.clone(), mark.clone()))
-            .collect::<BTreeMap<_, _>>();
-        let mut changed = false;
+        let mut changed = self.forget_gone(&found);
         for (path, mark) in &found {
-            if known.get(path) == Some(mark) {
+            if self.read().files.get(path).is_some_and(|file| file.mark == *mark) {
                 continue;
             }
             changed = true;
             let (host, admission, file) = (self.host.clone(), self.admission.clone(), path.clone());
             let loaded = tokio::task::spawn_blocking(move || admission.load(&host, &file)).await;
             let result = match loaded {
-                Ok(Ok((plugin, _))) => self.insert(path, plugin),
+                Ok(Ok((plugin, bytes))) => self.insert(path, plugin, &bytes),
                 Ok(Err(refused)) => {
                     if let Some(digest) = refused.digest {
-                        self.revoke(path, &digest);
+                        self.revoke(digest, &refused.why);
                     }
                     Err(refused.why)
                 }
                 Err(error) => Err(format!("loading stopped: {error}")),
             };
-            if let Err(why) = &result {
-                tracing::error!(path = %path.display(), why = %escape(why, 1_000), "Plugin refused.");
+            let mut state = self.write();
+            let file = state.files.entry(path.clone()).or_insert_with(|| PluginFile {
+                mark: mark.clone(),
+                plugin: None,
+                digest: None,
+                problem: None,
+            });
+            file.mark = mark.clone();
+            match result {
+                Ok((name, digest)) => {
+                    let before = file.plugin.replace(name.clone()).filter(|before| *before != name);
+                    file.digest = Some(digest);
+                    file.problem = None;
+                    if let Some(before) = before {
+                        self.note(&mut state, Input::Gone { name: before });
+                    }
+                }
+                Err(why) => {
+                    tracing::error!(path = %path.display(), why = %escape(&why, 1_000), "Plugin refused.");
+                    file.problem = Some(why);
+                }
             }
-            self.write().files.insert(path.clone(), (mark.clone(), result));
         }
-        let mut state = self.write();
-        let gone: Vec<_> = state.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
-        for path in gone {
-            changed = true;
-            if let Some((_, Ok(name))) = state.files.remove(&path) {
-                tracing::info!(plugin = name, path = %path.display(), "Plugin unloaded.");
-                state.plugins.remove(&name);
-            }
-        }
+        self.settle().await;
         changed
     }
 
-    fn insert(&self, path: &Path, plugin: Arc<Plugin>) -> Result<String, String> {
+    fn forget_gone(&self, found: &BTreeMap<PathBuf, FileMark>) -> bool {
+        let mut state = self.write();
+        let gone: Vec<_> = state.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        for path in &gone {
+            if let Some(PluginFile { plugin: Some(name), .. }) = state.files.remove(path) {
+                tracing::info!(plugin = name, path = %path.display(), "Plugin unloaded.");
+                self.note(&mut state, Input::Gone { name });
+            }
+        }
+        !gone.is_empty()
+    }
+
+    fn insert(&self, path: &Path, plugin: Arc<Plugin>, bytes: &[u8]) -> Result<(String, String), String> {
         let name = plugin.name().to_owned();
+        let digest = plugin.digest().to_owned();
         let mut state = self.write();
         let taken = state
             .files
             .iter()
-            .find(|(other, (_, result))| other.as_path() != path && result.as_ref() == Ok(&name));
+            .find(|(other, file)| other.as_path() != path && file.plugin.as_ref() == Some(&name));
         if let Some((other, _)) = taken {
             return Err(format!("the name `{name}` is taken by `{}`", other.display()));
         }
-        // Looked at again because a signature or the lock file changed: the plugin itself did not.
-        if state
-            .plugins
-            .get(&name)
-            .is_some_and(|there| there.path() == path && there.digest() == plugin.digest())
-        {
-            return Ok(name);
+        tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %digest, "Plugin loaded.");
+        let facts = facts(&plugin);
+        // Its counters go on if it is merely seen again.
+        state.loaded.entry(digest.clone()).or_insert(plugin);
+        self.note(&mut state, Input::Loaded(facts));
+        drop(state);
+        // Not under the lock: calls must not wait for the disk. And not before, or it could be removed as one that nobody needs.
+        if let Err(error) = self.store.keep(&digest, bytes) {
+            tracing::warn!(
+                plugin = name,
+                error = format!("{error:#}"),
+                "No copy is kept; there is no way back to this version."
+            );
         }
-        tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %plugin.digest(), "Plugin loaded.");
-        state.plugins.insert(name.clone(), plugin);
-        Ok(name)
+        Ok((name, digest))
     }
 
-    /// Unloads what is loaded from `path` if it is just the content that may not load any more. A new version that is
-    /// refused leaves the old one.
-    fn revoke(&self, path: &Path, digest: &str) {
-        self.write().plugins.retain(|name, plugin| {
-            let revoked = plugin.path() == path && plugin.digest() == digest;
-            if revoked {
-                tracing::error!(plugin = name, digest, "Plugin unloaded: it may not load any more.");
+    /// Takes a version out of use that may not load any more. A new version that is refused leaves the old one.
+    fn revoke(&self, digest: String, why: &str) {
+        let mut state = self.write();
+        if let Some(plugin) = state.loaded.get(&digest) {
+            let name = plugin.name().to_owned();
+            tracing::error!(plugin = name, digest, "Plugin unloaded: it may not load any more.");
+            let reason = format!("it may not load any more: {}", escape(why, 300));
+            self.note(&mut state, Input::Unfit { name, digest, reason });
+        }
+    }
+
+    /// Brings into memory what should answer, and lets go of what nobody needs. What cannot be brought back falls, and the
+    /// version before it is tried.
+    pub async fn settle(&self) {
+        self.forget_unowned();
+        while let Some((name, digest)) = self.missing() {
+            let (host, admission) = (self.host.clone(), self.admission.clone());
+            let (store, wanted) = (self.store.clone(), digest.clone());
+            let loaded = tokio::task::spawn_blocking(move || {
+                let path = store.checked(&wanted)?;
+                let admitted = admission.load(&host, &path);
+                admitted.map(|(plugin, _)| plugin).map_err(|refused| anyhow::Error::msg(refused.why))
+            });
+            let loaded = match loaded.await {
+                Ok(Ok(plugin)) if plugin.digest() == digest => Ok(plugin),
+                Ok(Ok(_)) => Err("the kept copy was replaced".to_owned()),
+                Ok(Err(error)) => Err(format!("{error:#}")),
+                Err(error) => Err(format!("loading stopped: {error}")),
+            };
+            let mut state = self.write();
+            match loaded {
+                Ok(plugin) => {
+                    state.loaded.insert(digest, plugin);
+                }
+                Err(why) => {
+                    let reason = format!("it cannot be loaded again: {}", escape(&why, 300));
+                    self.note(&mut state, Input::Unfit { name, digest, reason });
+                }
             }
-            !revoked
-        });
+        }
+        let mut state = self.write();
+        let kept: BTreeSet<String> = state
+            .rollout
+            .plugins()
+            .values()
+            .flat_map(|plugin| plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous).cloned())
+            .collect();
+        // What a failed version did may still have to be taken back.
+        let in_files: BTreeSet<String> =
+            state.files.values().filter_map(|file| file.digest.clone()).collect();
+        state.loaded.retain(|digest, _| kept.contains(digest) || in_files.contains(digest));
+        drop(state);
+        self.store.retain(&kept);
     }
 
-    /// A plugin of any role.
+    /// Plugins whose file went away while the daemon was not running.
+    fn forget_unowned(&self) {
+        let mut state = self.write();
+        let owned: BTreeSet<&String> = state.files.values().filter_map(|file| file.plugin.as_ref()).collect();
+        let gone: Vec<String> = state
+            .rollout
+            .plugins()
+            .iter()
+            .filter(|(name, plugin)| {
+                (plugin.active.is_some() || plugin.candidate.is_some()) && !owned.contains(name)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            self.note(&mut state, Input::Gone { name });
+        }
+    }
+
+    /// A version that should answer or be tried, and is not in memory.
+    fn missing(&self) -> Option<(String, String)> {
+        let state = self.read();
+        let wanted = state.rollout.plugins().iter().flat_map(|(name, plugin)| {
+            plugin.active.iter().chain(&plugin.candidate).map(move |digest| (name, digest))
+        });
+        let mut missing = wanted.filter(|(_, digest)| !state.loaded.contains_key(*digest));
+        missing.next().map(|(name, digest)| (name.clone(), digest.clone()))
+    }
+
+    /// Tells the state machine something that nobody waits for.
+    pub fn report(&self, input: Input) {
+        let mut state = self.write();
+        self.note(&mut state, input);
+    }
+
+    /// Tells the state machine what the operator wants.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why it cannot be.
+    pub fn operate(&self, input: Input) -> Result<(), Refusal> {
+        let mut state = self.write();
+        let changes = state.rollout.try_step(self.clock.now().0, input)?;
+        state.changes.extend(changes);
+        drop(state);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    fn note(&self, state: &mut State, input: Input) {
+        let changes = state.rollout.step(self.clock.now().0, input);
+        if !changes.is_empty() {
+            state.changes.extend(changes);
+            self.news.notify_one();
+        }
+    }
+
+    /// Lets time pass, and looks for versions that trapped too often.
+    pub fn tick(&self) {
+        let mut state = self.write();
+        let quarantined: Vec<_> = state
+            .loaded
+            .iter()
+            .filter_map(|(digest, plugin)| {
+                let why = plugin.quarantine()?;
+                Some((plugin.name().to_owned(), digest.clone(), why.to_string()))
+            })
+            .collect();
+        for (name, digest, reason) in quarantined {
+            self.note(&mut state, Input::Quarantined { name, digest, reason });
+        }
+        self.note(&mut state, Input::Tick);
+    }
+
+    /// Waits until something has changed; returns at once if it has since [`Catalogue::take_changes`].
+    pub async fn changed(&self) {
+        self.news.notified().await;
+    }
+
+    /// What has changed since this was last asked. What is known of all versions is written down first.
+    pub fn take_changes(&self) -> Vec<Change> {
+        let mut state = self.write();
+        let changes = std::mem::take(&mut state.changes);
+        if !changes.is_empty()
+            && let Err(error) = self.store.write_records(state.rollout.plugins())
+        {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "Cannot write down which plugin versions are active."
+            );
+        }
+        changes
+    }
+
+    /// Reads a plugin's file again, and gives a version in it that failed another chance, with clean counters.
+    ///
+    /// # Errors
+    /// If there is no such plugin, its file cannot be loaded, or it may not be tried.
+    pub async fn reload(&self, name: &str, directory: &Path, by: String) -> Result<(), String> {
+        let path = {
+            let mut state = self.write();
+            let file = state.files.iter_mut().find(|(_, file)| file.plugin.as_deref() == Some(name));
+            let Some((path, file)) = file else {
+                return Err(format!("no file in the plugin folder holds `{name}`"));
+            };
+            file.mark.inode = file.mark.inode.wrapping_add(1);
+            let (path, digest) = (path.clone(), file.digest.clone());
+            if let Some(digest) = digest
+                && state
+                    .rollout
+                    .plugins()
+                    .get(name)
+                    .and_then(|plugin| plugin.versions.get(&digest))
+                    .is_some_and(|version| matches!(version.stage, Stage::Failed | Stage::Quarantined))
+            {
+                // Loaded anew, its counters and its quarantine begin anew.
+                state.loaded.remove(&digest);
+                drop(state);
+                self.operate(Input::Retry { name: name.to_owned(), digest, by })
+                    .map_err(|error| error.to_string())?;
+            }
+            path
+        };
+        self.scan(directory).await;
+        match self.read().files.get(&path) {
+            None => Err(format!("`{}` is gone", path.display())),
+            Some(PluginFile { problem: Some(problem), .. }) => Err(problem.clone()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The version of a plugin that answers, of any role.
     pub fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.read().plugins.get(name).cloned()
+        self.read().active(name).cloned()
+    }
+
+    /// The version that answers for `key`: a canary for its share.
+    pub fn chosen(&self, name: &str, key: &str) -> Option<Arc<Plugin>> {
+        let state = self.read();
+        let digest = state.rollout.chosen(name, key)?;
+        state.loaded.get(digest).or_else(|| state.active(name)).cloned()
+    }
+
+    /// The version under trial, if one is.
+    pub fn trial(&self, name: &str) -> Option<Trial> {
+        let state = self.read();
+        let (digest, stage) = state.rollout.candidate(name)?;
+        let plugin = state.loaded.get(digest).filter(|_| matches!(stage, Stage::Shadow | Stage::Canary))?;
+        Some(Trial { plugin: plugin.clone(), stage })
+    }
+
+    /// A certain version of a plugin: what it planned it carries out and takes back, whatever answers now.
+    pub fn version(&self, name: &str, digest: &str) -> Option<Arc<Plugin>> {
+        let state = self.read();
+        let is_there = state.rollout.plugins().get(name)?.active.is_some();
+        state.loaded.get(digest).filter(|plugin| is_there && plugin.name() == name).cloned()
     }
 
     /// Agents in the order in which they are asked.
     pub fn agents(&self) -> Vec<Arc<Plugin>> {
         let state = self.read();
-        let of_role = |plugin: &&Arc<Plugin>| plugin.role() == Role::Agent;
-        if state.agents.is_empty() {
-            state.plugins.values().filter(of_role).cloned().collect()
+        let names: Vec<&String> = if state.agents.is_empty() {
+            state.rollout.plugins().keys().collect()
         } else {
-            state.agents.iter().filter_map(|name| state.plugins.get(name)).filter(of_role).cloned().collect()
-        }
-    }
-
-    /// An action.
-    pub fn action(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.plugin(name).filter(|plugin| plugin.role() == Role::Action)
+            state.agents.iter().collect()
+        };
+        let active = names.into_iter().filter_map(|name| state.active(name));
+        active.filter(|plugin| plugin.role() == Role::Agent).cloned().collect()
     }
 
     /// Names of all actions.
     pub fn action_names(&self) -> Vec<String> {
-        let state = self.read();
-        state
-            .plugins
-            .values()
-            .filter(|plugin| plugin.role() == Role::Action)
-            .map(|plugin| plugin.name().to_owned())
-            .collect()
+        self.all_actions().iter().map(|plugin| plugin.name().to_owned()).collect()
     }
 
     /// What policies may choose from: actions with at least one grant.
     pub fn actions(&self, brokers: &Brokers) -> Vec<CatalogueEntry> {
-        let actions: Vec<_> =
-            self.read().plugins.values().filter(|plugin| plugin.role() == Role::Action).cloned().collect();
-        actions
+        self.all_actions()
             .into_iter()
             .map(|plugin| CatalogueEntry {
                 targets: brokers.granted_targets(&PluginName(plugin.name().to_owned())),
@@ -186,19 +460,37 @@ impl Catalogue {
             .collect()
     }
 
-    /// All plugins, for `salve plugin list`.
-    pub fn all(&self) -> Vec<Arc<Plugin>> {
-        self.read().plugins.values().cloned().collect()
+    fn all_actions(&self) -> Vec<Arc<Plugin>> {
+        let state = self.read();
+        let active = state.rollout.plugins().keys().filter_map(|name| state.active(name));
+        active.filter(|plugin| plugin.role() == Role::Action).cloned().collect()
+    }
+
+    /// All versions of all plugins, for `salve plugin list`.
+    pub fn known(&self) -> Vec<Known> {
+        let state = self.read();
+        let in_files: BTreeSet<&String> =
+            state.files.values().filter_map(|file| file.digest.as_ref()).collect();
+        let mut known = Vec::new();
+        for plugin in state.rollout.plugins().values() {
+            for (digest, version) in &plugin.versions {
+                known.push(Known {
+                    digest: digest.clone(),
+                    version: version.clone(),
+                    plugin: state.loaded.get(digest).cloned(),
+                    is_previous: plugin.previous.contains(digest),
+                    in_folder: in_files.contains(digest),
+                });
+            }
+        }
+        known
     }
 
     /// Files that could not be loaded, and why.
     pub fn problems(&self) -> Vec<(PathBuf, String)> {
         let state = self.read();
-        state
-            .files
-            .iter()
-            .filter_map(|(path, (_, result))| Some((path.clone(), result.as_ref().err()?.clone())))
-            .collect()
+        let files = state.files.iter();
+        files.filter_map(|(path, file)| Some((path.clone(), file.problem.clone()?))).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -207,6 +499,45 @@ impl Catalogue {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn active(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.loaded.get(self.rollout.active(name)?)
+    }
+}
+
+/// What the state machine needs to know of a version.
+pub fn facts(plugin: &Plugin) -> Facts {
+    facts_of(plugin.manifest(), plugin.digest())
+}
+
+/// The same, of a component that is not loaded.
+pub fn facts_of(manifest: &Manifest, digest: &str) -> Facts {
+    let limits = serde_json::to_value(manifest.limits).unwrap_or_default();
+    let limits = limits.as_object().into_iter().flatten();
+    let mut requests = BTreeMap::<String, BTreeSet<String>>::new();
+    for request in &manifest.capabilities {
+        let known =
+            salve_plugins::CAPABILITIES.iter().find(|capability| capability.name == request.capability);
+        let all: Vec<String> =
+            known.into_iter().flat_map(salve_plugins::Capability::verbs).map(String::from).collect();
+        let verbs = requests.entry(request.capability.clone()).or_default();
+        for verb in &request.verbs {
+            let meant = if verb == "*" { all.as_slice() } else { std::slice::from_ref(verb) };
+            verbs.extend(meant.iter().cloned());
+        }
+    }
+    Facts {
+        name: manifest.name.0.clone(),
+        digest: digest.to_owned(),
+        version: manifest.version.clone(),
+        role: manifest.role.to_string(),
+        requests,
+        schema: manifest.parameters.clone(),
+        limits: limits.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect(),
+        contract: manifest.contract.clone(),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Answers the command line over the control socket.
 
 use super::Daemon;
-use crate::control::{PluginStatus, REQUEST_BYTES_MAX, Request, Response};
+use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use anyhow::{Context, Result};
 use salve_core::Event;
-use salve_model::PluginName;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -108,40 +107,10 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             daemon.send(Event::Approved { incident, by, approved }).await;
             Response::Done(if approved { "approved".into() } else { "refused".into() })
         }
-        Request::Plugins => Response::Plugins(plugins(daemon)),
+        Request::Plugins => Response::Plugins(daemon.plugin_statuses()),
+        Request::Plugin(command) => match daemon.operate_plugin(command).await {
+            Ok(done) => Response::Done(done),
+            Err(why) => Response::Error(why),
+        },
     }
-}
-
-fn plugins(daemon: &Daemon) -> Vec<PluginStatus> {
-    let mut plugins: Vec<_> = daemon
-        .catalogue
-        .all()
-        .iter()
-        .map(|plugin| {
-            let granted = daemon.brokers.granted_targets(&PluginName(plugin.name().to_owned()));
-            PluginStatus {
-                name: plugin.name().to_owned(),
-                version: plugin.manifest().version.clone(),
-                role: plugin.role().to_string(),
-                summary: plugin.manifest().summary.clone(),
-                digest: plugin.digest().to_owned(),
-                state: if plugin.role() == salve_plugins::Role::Action && granted.is_empty() {
-                    "loaded, not granted".into()
-                } else {
-                    "active".into()
-                },
-                targets: granted.into_iter().map(|target| target.0).collect(),
-            }
-        })
-        .collect();
-    plugins.extend(daemon.catalogue.problems().into_iter().map(|(path, why)| PluginStatus {
-        name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-        version: String::new(),
-        role: String::new(),
-        summary: why,
-        digest: String::new(),
-        state: "refused".into(),
-        targets: Vec::new(),
-    }));
-    plugins
 }

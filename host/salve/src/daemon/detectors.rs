@@ -3,20 +3,24 @@
 //! ## What always holds
 //! - a detector that fails is reported and left out; the others go on
 //! - state is written down every `snapshot_ms`, and at the end
+//! - versions change places between two batches: each point is shown to each instance once, whichever of them speaks
+//! - a version that does not start leaves the one before it running
 
-use super::{signals::Round, snapshots::SnapshotStore};
+use super::{
+    catalogue::{Catalogue, Trial},
+    shard::{Shard, Tried},
+    signals::{Round, SignalsHandle},
+    snapshots::SnapshotStore,
+    warm_up,
+};
 use crate::control::DetectorStatus;
 use salve_core::{Event, symptom::SCORE_MIN};
-use salve_model::{
-    batch::{Batch, RawObservation, SeriesAdded},
-    telemetry::Observation,
-    text::escape,
-    time::{EventTime, Now},
-};
-use salve_plugins::{DetectorInstance, DetectorOptions, Plugin, PluginHost, State};
+use salve_model::{telemetry::Observation, time::Now};
+use salve_plugins::{DetectorInstance, DetectorOptions, GuestError, Plugin, PluginHost, State};
+use salve_rollout::{Input, Sample, Stage};
 use salve_signals::BindingId;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::mpsc;
@@ -30,6 +34,8 @@ pub struct Binding {
     pub id: BindingId,
     /// Component.
     pub plugin: Arc<Plugin>,
+    /// A new version that sees the same batches.
+    pub trial: Option<Trial>,
     /// JSON.
     pub parameters: String,
 }
@@ -47,102 +53,48 @@ pub enum Command {
 /// Status of all bindings, for `salve status`.
 pub type DetectorStatuses = Arc<Mutex<BTreeMap<String, DetectorStatus>>>;
 
-struct Shard {
-    binding: Binding,
-    instance: DetectorInstance,
-    /// By id: what the guest was told of a series.
-    series: Vec<Option<SeriesAdded>>,
-    /// Series that a predecessor knew and this instance has not been told of yet.
-    introduce: Vec<SeriesAdded>,
-}
-
-impl Shard {
-    async fn observe(&mut self, mut batch: Batch) -> Result<Vec<Observation>, salve_plugins::GuestError> {
-        for id in &batch.removed {
-            if let Some(slot) = self.series.get_mut(*id as usize) {
-                *slot = None;
-            }
-        }
-        for added in &batch.added {
-            let slot = added.id as usize;
-            if self.series.len() <= slot {
-                self.series.resize(slot + 1, None);
-            }
-            self.series[slot] = Some(added.clone());
-        }
-        if !self.introduce.is_empty() {
-            batch.added.splice(0..0, self.introduce.drain(..));
-        }
-        let output = self.instance.observe(&batch).await?;
-        for aside in self.instance.take_set_aside() {
-            tracing::error!(detector = %self.binding.name, series = %escape(&aside.series.name, 100), kind = %aside.kind,
-                "Detector fails on a series, which is set aside.");
-        }
-        Ok(output.observations.into_iter().filter_map(|raw| self.name(raw)).collect())
-    }
-
-    fn name(&self, raw: RawObservation) -> Option<Observation> {
-        let series = self.series.get(raw.series as usize)?.as_ref()?.series.clone();
-        Some(Observation {
-            series,
-            detector: self.binding.name.clone(),
-            time: EventTime(raw.time),
-            kind: raw.kind,
-            rising: raw.rising,
-            score: raw.score,
-            confidence: raw.confidence,
-            value: raw.value,
-            expected: raw.expected,
-            lower: raw.lower,
-            upper: raw.upper,
-            reason: raw.reason,
-        })
-    }
-
-    /// Takes over the place of `predecessor`, whose series are introduced with the next batch.
-    fn succeed(&mut self, predecessor: Self) {
-        self.series = predecessor.series;
-        self.introduce = self.series.iter().flatten().cloned().collect();
-    }
-
-    fn series_count(&self) -> u64 {
-        self.series.iter().flatten().count() as u64
-    }
+/// What the thread works with.
+pub struct Tools {
+    /// Runs guests.
+    pub host: PluginHost,
+    /// Told how versions compare; says which one speaks for a service.
+    pub catalogue: Catalogue,
+    /// History, for instances that have learnt nothing yet.
+    pub signals: SignalsHandle,
+    /// State on disk.
+    pub snapshots: SnapshotStore,
+    /// Time between two snapshots.
+    pub snapshot_ms: u64,
+    /// Where the status stands.
+    pub statuses: DetectorStatuses,
+    /// Where observations go.
+    pub events: mpsc::Sender<Event>,
 }
 
 /// Runs until `commands` closes.
 pub struct DetectorThread {
-    host: PluginHost,
+    tools: Tools,
     bindings: HashMap<BindingId, Binding>,
     shards: HashMap<(BindingId, u32), Shard>,
-    snapshots: SnapshotStore,
-    snapshot_ms: u64,
+    /// Shards of which no instance knows the series any more: these have to be described again.
+    forgotten: HashSet<(BindingId, u32)>,
     snapshot_due: Now,
-    statuses: DetectorStatuses,
-    events: mpsc::Sender<Event>,
 }
 
 impl DetectorThread {
     /// Starts the thread.
     pub fn start(
-        host: PluginHost,
-        snapshots: SnapshotStore,
-        snapshot_ms: u64,
-        statuses: DetectorStatuses,
-        events: mpsc::Sender<Event>,
+        tools: Tools,
         mut commands: mpsc::Receiver<Command>,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("detectors".into()).spawn(move || {
             let mut thread = Self {
-                host,
+                tools,
                 bindings: HashMap::new(),
                 shards: HashMap::new(),
-                snapshots,
-                snapshot_ms,
+                forgotten: HashSet::new(),
                 snapshot_due: Now(0),
-                statuses,
-                events,
             };
             runtime.block_on(async {
                 while let Some(command) = commands.recv().await {
@@ -158,49 +110,160 @@ impl DetectorThread {
     }
 
     async fn rebind(&mut self, bindings: Vec<Binding>) {
-        let new: HashMap<_, _> = bindings.into_iter().map(|binding| (binding.id, binding)).collect();
-        let changed: Vec<_> = self
-            .shards
-            .iter()
-            .filter(|((id, _), shard)| {
-                new.get(id).is_none_or(|binding| {
-                    binding.plugin.digest() != shard.binding.plugin.digest()
-                        || binding.parameters != shard.binding.parameters
-                })
-            })
-            .map(|(key, _)| *key)
-            .collect();
-        for key in changed {
-            let Some(mut shard) = self.shards.remove(&key) else { continue };
-            // Same plugin in another version or with other parameters: it takes over what the old one learnt.
-            let state = shard.instance.snapshot().await.ok();
-            if let Some(binding) = new.get(&key.0)
-                && let Some(mut successor) = self.open(binding.clone(), state).await
-            {
-                successor.succeed(shard);
-                self.shards.insert(key, successor);
-            }
+        self.bindings = bindings.into_iter().map(|binding| (binding.id, binding)).collect();
+        let keys: Vec<_> = self.shards.keys().copied().collect();
+        for key in keys {
+            let (Some(shard), Some(binding)) = (self.shards.remove(&key), self.bindings.get(&key.0)) else {
+                self.forgotten.insert(key);
+                continue;
+            };
+            let shard = self.follow(shard, binding.clone(), key.1).await;
+            self.shards.insert(key, shard);
         }
-        self.bindings = new;
         let names: BTreeSet<_> = self.bindings.values().map(|binding| binding.name.clone()).collect();
         self.with_statuses(|statuses| statuses.retain(|name, _| names.contains(name)));
     }
 
-    async fn open(&mut self, binding: Binding, state: Option<State>) -> Option<Shard> {
+    /// Fits a shard to its binding: another version or other parameters take over what the old instance learnt.
+    async fn follow(&self, mut shard: Shard, binding: Binding, number: u32) -> Shard {
+        let same_parameters = shard.parameters == binding.parameters;
+        if shard.digest() != binding.plugin.digest() || !same_parameters {
+            let begun = std::time::Instant::now();
+            let (from, to) = (shard.digest().to_owned(), binding.plugin.digest().to_owned());
+            let tried = shard.tried.take().filter(|tried| tried.digest() == to && same_parameters);
+            let how = match tried {
+                Some(tried) => {
+                    // It has seen every batch already.
+                    shard.take_place(tried, &binding);
+                    Ok("it has seen all batches in its trial")
+                }
+                None => match self.successor(&mut shard, &binding.plugin, &binding, number).await {
+                    Ok((tried, how)) => {
+                        shard.take_place(tried, &binding);
+                        Ok(how)
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            match how {
+                Ok(how) => {
+                    self.problem(&binding.name, None);
+                    tracing::info!(detector = %binding.name, shard = number, from, to, how,
+                        elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), "Detector switched.");
+                }
+                // With another version it is that version's fault, with other parameters the operator's.
+                Err(error) if from != to => self.does_not_start(&binding.name, &binding.plugin, &error),
+                Err(error) => {
+                    tracing::error!(detector = %binding.name, %error, "Detector does not take its new parameters; the old ones stay.");
+                    self.problem(&binding.name, Some(error.to_string()));
+                }
+            }
+        }
+        match &binding.trial {
+            None => shard.tried = None,
+            Some(trial)
+                if shard.tried.as_ref().is_some_and(|tried| tried.digest() == trial.plugin.digest()) => {}
+            Some(trial) => {
+                shard.tried = None;
+                let begun = std::time::Instant::now();
+                match self.successor(&mut shard, &trial.plugin, &binding, number).await {
+                    Ok((tried, how)) => {
+                        tracing::info!(detector = %binding.name, shard = number, digest = trial.plugin.digest(), how,
+                            elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+                            "Detector is tried beside the active version.");
+                        shard.tried = Some(tried);
+                    }
+                    Err(error) => self.does_not_start(&binding.name, &trial.plugin, &error),
+                }
+            }
+        }
+        shard
+    }
+
+    /// An instance that knows what the shard's own one does, or what history has if that cannot be handed over.
+    async fn successor(
+        &self,
+        shard: &mut Shard,
+        plugin: &Arc<Plugin>,
+        binding: &Binding,
+        number: u32,
+    ) -> Result<(Tried, &'static str), GuestError> {
+        // What a plugin in quarantine has learnt is not trusted; it gives no snapshot.
+        let state = shard.instance.snapshot().await.ok();
+        let had_state = state.is_some();
+        let instance = self.open(plugin, binding, state).await?;
+        if had_state && instance.restore_failure().is_none() {
+            let introduce = shard.known_series();
+            return Ok((Tried { instance, introduce }, "it took over the state"));
+        }
+        let mut tried = Tried { instance, introduce: Vec::new() };
+        self.warm_up(shard, &mut tried, binding, number).await?;
+        Ok((tried, "it was warmed up from history"))
+    }
+
+    /// Shows an instance what its predecessor was shown, as far as history has it.
+    async fn warm_up(
+        &self,
+        shard: &Shard,
+        tried: &mut Tried,
+        binding: &Binding,
+        number: u32,
+    ) -> Result<(), GuestError> {
+        let series = shard.known_series();
+        let ids: Vec<u32> = series.iter().map(|added| added.id).collect();
+        let id = binding.id;
+        let past = self
+            .tools
+            .signals
+            .ask(move |signals| signals.shard_history(id, number, &ids, warm_up::POINTS_OF_SERIES_MAX))
+            .await;
+        for batch in warm_up::batches(&series, &past, &shard.seen_until, shard.now) {
+            // What it says of the past was said before.
+            tried.instance.observe(&batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        plugin: &Arc<Plugin>,
+        binding: &Binding,
+        state: Option<State>,
+    ) -> Result<DetectorInstance, GuestError> {
         let options = DetectorOptions {
             name: binding.name.clone(),
             parameters_json: binding.parameters.clone(),
             state,
         };
-        match self.host.detector(&binding.plugin, options).await {
+        let instance = self.tools.host.detector(plugin, options).await?;
+        if let Some(why) = instance.restore_failure() {
+            tracing::warn!(detector = %binding.name, digest = plugin.digest(), %why, "Detector does not take the saved state.");
+        }
+        Ok(instance)
+    }
+
+    /// The version falls back; whatever ran before goes on.
+    fn does_not_start(&self, binding: &str, plugin: &Plugin, error: &GuestError) {
+        tracing::error!(detector = binding, digest = plugin.digest(), %error, "Detector cannot start.");
+        self.problem(binding, Some(error.to_string()));
+        self.tools.catalogue.report(Input::Unfit {
+            name: plugin.name().to_owned(),
+            digest: plugin.digest().to_owned(),
+            reason: format!("it does not start for the detector `{binding}`: {error}"),
+        });
+    }
+
+    /// The shard's instance, with what its own version left at the last start.
+    async fn first(&self, binding: Binding, number: u32) -> Option<Shard> {
+        let saved = self.tools.snapshots.load(&binding.name, number, binding.plugin.digest());
+        match self.open(&binding.plugin, &binding, saved).await {
             Ok(instance) => {
-                if let Some(why) = instance.restore_failure() {
-                    tracing::warn!(detector = %binding.name, %why, "Detector refused its saved state and starts afresh.");
-                }
                 self.problem(&binding.name, None);
-                Some(Shard { binding, instance, series: Vec::new(), introduce: Vec::new() })
+                let shard = Shard::new(&binding, instance);
+                Some(self.follow(shard, binding, number).await)
             }
             Err(error) => {
+                // Parameters that do not fit are the operator's matter and no reason to go back to another version.
                 tracing::error!(detector = %binding.name, %error, "Detector cannot start.");
                 self.problem(&binding.name, Some(error.to_string()));
                 None
@@ -210,18 +273,39 @@ impl DetectorThread {
 
     async fn round(&mut self, mut round: Round) {
         let mut observations = Vec::new();
-        for (id, shard_number, batch) in std::mem::take(&mut round.batches) {
-            let Some(binding) = self.bindings.get(&id).cloned() else { continue };
-            if !self.shards.contains_key(&(id, shard_number)) {
-                let saved = self.snapshots.load(&binding.name, shard_number, binding.plugin.digest());
-                let Some(shard) = self.open(binding.clone(), saved).await else { continue };
-                self.shards.insert((id, shard_number), shard);
+        for (id, number, batch) in std::mem::take(&mut round.batches) {
+            let key = (id, number);
+            let Some(binding) = self.bindings.get(&id).cloned() else {
+                self.forgotten.insert(key);
+                continue;
+            };
+            if !self.shards.contains_key(&key) {
+                let Some(shard) = self.first(binding.clone(), number).await else {
+                    self.forgotten.insert(key);
+                    continue;
+                };
+                if self.forgotten.remove(&key) {
+                    self.tools.signals.run(move |signals| signals.describe_again(id, number));
+                }
+                self.shards.insert(key, shard);
             }
-            let Some(shard) = self.shards.get_mut(&(id, shard_number)) else { continue };
+            let Some(shard) = self.shards.get_mut(&key) else { continue };
             let points = batch.values.len() as u64;
-            match shard.observe(batch).await {
-                Ok(found) => {
-                    let (series, count) = (shard.series_count(), found.len() as u64);
+            let seen = shard.observe(batch).await;
+            let series = shard.series_count();
+            if let Some(sample) = seen.sample
+                && let Some(tried) = &shard.tried
+            {
+                self.tools.catalogue.report(compared(tried.instance.plugin(), sample));
+            }
+            match seen.active {
+                Ok(mut found) => {
+                    if let (Some(trial), Some(of_tried)) = (&binding.trial, seen.tried)
+                        && trial.stage == Stage::Canary
+                    {
+                        self.share(&mut found, of_tried, &trial.plugin);
+                    }
+                    let count = found.len() as u64;
                     observations.extend(found);
                     self.with_statuses(|statuses| {
                         let status = statuses.entry(binding.name.clone()).or_default();
@@ -233,10 +317,21 @@ impl DetectorThread {
                 Err(error) => {
                     tracing::error!(detector = %binding.name, %error, "Detector failed on a batch.");
                     self.problem(&binding.name, Some(error.to_string()));
+                    self.tools.catalogue.tick();
                 }
             }
         }
         self.report(round, observations).await;
+    }
+
+    /// A canary speaks for its share of services, the active version for the rest.
+    fn share(&self, found: &mut Vec<Observation>, of_tried: Vec<Observation>, canary: &Plugin) {
+        let is_canarys = |observation: &Observation| {
+            let chosen = self.tools.catalogue.chosen(canary.name(), &observation.series.service);
+            chosen.is_some_and(|chosen| chosen.digest() == canary.digest())
+        };
+        found.retain(|observation| !is_canarys(observation));
+        found.extend(of_tried.into_iter().filter(is_canarys));
     }
 
     async fn report(&mut self, mut round: Round, observations: Vec<Observation>) {
@@ -260,22 +355,21 @@ impl DetectorThread {
         }
         for event in events {
             // Fails only while the daemon stops.
-            drop(self.events.send(event).await);
+            drop(self.tools.events.send(event).await);
         }
         if round.now >= self.snapshot_due {
-            self.snapshot_due = round.now.plus_ms(self.snapshot_ms);
+            self.snapshot_due = round.now.plus_ms(self.tools.snapshot_ms);
             self.save_all().await;
         }
     }
 
     async fn save_all(&mut self) {
-        for ((_, number), shard) in &mut self.shards {
+        for ((id, number), shard) in &mut self.shards {
+            let Some(binding) = self.bindings.get(id) else { continue };
             match shard.instance.snapshot().await {
-                Ok(state) => {
-                    self.snapshots.save(&shard.binding.name, *number, shard.binding.plugin.digest(), &state)
-                }
+                Ok(state) => self.tools.snapshots.save(&binding.name, *number, shard.digest(), &state),
                 Err(error) => {
-                    tracing::warn!(detector = %shard.binding.name, %error, "Detector gave no snapshot.")
+                    tracing::warn!(detector = %binding.name, %error, "Detector gave no snapshot.")
                 }
             }
         }
@@ -286,6 +380,10 @@ impl DetectorThread {
     }
 
     fn with_statuses<T>(&self, change: impl FnOnce(&mut BTreeMap<String, DetectorStatus>) -> T) -> T {
-        change(&mut self.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.tools.statuses.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn compared(plugin: &Plugin, sample: Sample) -> Input {
+    Input::Compared { name: plugin.name().to_owned(), digest: plugin.digest().to_owned(), sample }
 }

@@ -1,22 +1,32 @@
 //! Carries out what the core asks for, each effect in a task of its own, and brings the answer back as an event.
 
-use super::{catalogue::Catalogue, clock::Clock, journal::RecordedWrite, signals::SignalsHandle};
+use super::{
+    catalogue::Catalogue,
+    clock::Clock,
+    journal::RecordedWrite,
+    signals::SignalsHandle,
+    trials::{self, Answer, Recording, RecordingSession, ReplaySession},
+};
 use salve_capabilities::{Brokers, Phase, SessionSpec};
 use salve_core::{Effect, Event};
 use salve_ledger::LedgerHandle;
 use salve_model::{
     PluginName, Target, TargetId,
-    call::Telemetry,
+    call::{Session, Telemetry},
     incident::{DecisionInput, Findings, IncidentId, IncidentView, Outcome},
     plan::{Plan, Receipt, RunResult, WriteState},
     text::escape,
     time::Now,
 };
-use salve_plugins::{ActionRequest, PluginHost, Question};
+use salve_plugins::{
+    ActionError, ActionRequest, GuestError, Plugin, PluginHost, Question, RawProposal, Role,
+};
 use salve_policy::PolicyStore;
+use salve_rollout::Stage;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 use tokio::sync::mpsc;
 
@@ -140,8 +150,7 @@ impl Effects {
                 catalogue: self.catalogue.actions(&self.brokers),
                 now: unix_ns(self.clock.now()),
             };
-            let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
-            match self.host.consult(&plugin, question, telemetry).await {
+            match self.consult(incident, plugin.clone(), question).await {
                 Ok(mut findings) => {
                     for hypothesis in &mut findings.hypotheses {
                         hypothesis.targets =
@@ -168,6 +177,56 @@ impl Effects {
         }
     }
 
+    /// Asks the version that answers for this incident. A version under trial is asked the same, and its answer compared.
+    async fn consult(
+        &self,
+        incident: &IncidentId,
+        active: Arc<Plugin>,
+        question: Question,
+    ) -> Result<Findings, GuestError> {
+        let Some(trial) = self.catalogue.trial(active.name()) else {
+            return self.host.consult(&active, question, Arc::new(self.signals.clone())).await;
+        };
+        let ask = |plugin: Arc<Plugin>, question: Question| {
+            let (host, signals) = (self.host.clone(), self.signals.clone());
+            async move {
+                let begun = Instant::now();
+                let said = host.consult(&plugin, question, Arc::new(signals)).await;
+                let trapped = said.as_ref().is_err_and(|error| trials::counts(&error.kind));
+                Answer { said, elapsed: begun.elapsed(), trapped }
+            }
+        };
+        let catalogue = self.catalogue.clone();
+        let report = move |active: &Plugin, one: &Answer<_>, tried: &Plugin, two: &Answer<_>| {
+            let same = trials::same_cause(&one.said, &two.said);
+            if let Some(input) = trials::compared(active, one, tried, two, same) {
+                catalogue.report(input);
+            }
+        };
+        let is_canary = self
+            .catalogue
+            .chosen(active.name(), &incident.0)
+            .is_some_and(|chosen| chosen.digest() == trial.plugin.digest());
+        if is_canary {
+            let of_tried = ask(trial.plugin.clone(), question.clone()).await;
+            if of_tried.trapped {
+                // The canary falls back at once, and this incident goes on with the active version.
+                let of_active = ask(active.clone(), question).await;
+                report(&active, &of_active, &trial.plugin, &of_tried);
+                return of_active.said;
+            }
+            let said = of_tried.said.clone();
+            let of_active = ask(active.clone(), question);
+            tokio::spawn(async move { report(&active, &of_active.await, &trial.plugin, &of_tried) });
+            return said;
+        }
+        let of_active = ask(active.clone(), question.clone()).await;
+        let said = of_active.said.clone();
+        let of_tried = ask(trial.plugin.clone(), question);
+        tokio::spawn(async move { report(&active, &of_active, &trial.plugin, &of_tried.await) });
+        said
+    }
+
     async fn decide(&self, mut input: DecisionInput) -> Result<salve_model::incident::Decision, String> {
         input.catalogue = self.catalogue.actions(&self.brokers);
         let policies = self.policies.clone();
@@ -187,24 +246,22 @@ impl Effects {
         started: Now,
         now: Now,
     ) -> Result<Plan, String> {
-        let plugin = self.catalogue.action(action).ok_or_else(|| {
-            format!("there is no action `{action}`; loaded are {}", self.catalogue.action_names().join(", "))
-        })?;
+        let active =
+            self.catalogue.plugin(action).filter(|plugin| plugin.role() == Role::Action).ok_or_else(
+                || {
+                    format!(
+                        "there is no action `{action}`; loaded are {}",
+                        self.catalogue.action_names().join(", ")
+                    )
+                },
+            )?;
+        let mut plugin = self.catalogue.chosen(action, &target.0).unwrap_or_else(|| active.clone());
         let name = PluginName(plugin.name().to_owned());
         let targets: Vec<Target> =
             self.brokers.targets().into_iter().filter(|known| known.id == *target).collect();
         if targets.is_empty() {
             return Err(format!("there is no target `{target}`"));
         }
-        let session = self.brokers.session(SessionSpec {
-            plugin: name.clone(),
-            incident: incident.clone(),
-            phase: Phase::Plan,
-            plan: None,
-            receipts: Vec::new(),
-            dry_run: false,
-            host_calls_max: HOST_CALLS_MAX,
-        });
         let request = ActionRequest {
             incident: incident.clone(),
             targets: targets.clone(),
@@ -212,9 +269,29 @@ impl Effects {
             started: unix_ns(started),
             now: unix_ns(now),
         };
-        let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
-        let raw =
-            self.host.plan(&plugin, request, session, telemetry).await.map_err(|error| error.to_string())?;
+        let (mut answer, recording) = self.plan_recorded(&plugin, request.clone()).await;
+        if let Some(trial) = self.catalogue.trial(action) {
+            let is_canary = plugin.digest() == trial.plugin.digest();
+            if is_canary && answer.trapped {
+                // The canary falls back at once, and this incident goes on with the active version.
+                let (of_active, _) = self.plan_recorded(&active, request).await;
+                self.compare_plans(&active, &of_active, &trial.plugin, &answer);
+                (plugin, answer) = (active, of_active);
+            } else {
+                let other = if is_canary { active.clone() } else { trial.plugin.clone() };
+                let (effects, plugin, said) = (self.clone(), plugin.clone(), answer.said.clone());
+                let own = Answer { said, elapsed: answer.elapsed, trapped: answer.trapped };
+                tokio::spawn(async move {
+                    let of_other = effects.plan_in(&other, request, ReplaySession::new(recording)).await;
+                    if is_canary {
+                        effects.compare_plans(&other, &of_other, &plugin, &own);
+                    } else {
+                        effects.compare_plans(&plugin, &own, &other, &of_other);
+                    }
+                });
+            }
+        }
+        let raw = answer.said.map_err(|error| error.to_string())?;
         let steps = self
             .brokers
             .complete_plan(&name, raw.steps.into_iter().map(raw_step).collect())
@@ -247,6 +324,54 @@ impl Effects {
         })
     }
 
+    /// Lets a version plan with the brokers' answers. They are recorded if another version may be asked the same.
+    async fn plan_recorded(
+        &self,
+        plugin: &Arc<Plugin>,
+        request: ActionRequest,
+    ) -> (Answer<Result<RawProposal, ActionError>>, Recording) {
+        let session = self.brokers.session(SessionSpec {
+            plugin: PluginName(plugin.name().to_owned()),
+            incident: request.incident.clone(),
+            phase: Phase::Plan,
+            plan: None,
+            receipts: Vec::new(),
+            dry_run: false,
+            host_calls_max: HOST_CALLS_MAX,
+        });
+        if self.catalogue.trial(plugin.name()).is_none() {
+            return (self.plan_in(plugin, request, session).await, Recording::default());
+        }
+        let session = RecordingSession::new(session);
+        let answer = self.plan_in(plugin, request, session.clone()).await;
+        (answer, session.recording())
+    }
+
+    async fn plan_in(
+        &self,
+        plugin: &Arc<Plugin>,
+        request: ActionRequest,
+        session: Arc<dyn Session>,
+    ) -> Answer<Result<RawProposal, ActionError>> {
+        let begun = Instant::now();
+        let said = self.host.plan(plugin, request, session, Arc::new(self.signals.clone())).await;
+        let trapped = trials::is_trap(&said);
+        Answer { said, elapsed: begun.elapsed(), trapped }
+    }
+
+    fn compare_plans(
+        &self,
+        active: &Plugin,
+        of_active: &Answer<Result<RawProposal, ActionError>>,
+        tried: &Plugin,
+        of_tried: &Answer<Result<RawProposal, ActionError>>,
+    ) {
+        let same = trials::same_plan(&of_active.said, &of_tried.said);
+        if let Some(input) = trials::compared(active, of_active, tried, of_tried, same) {
+            self.catalogue.report(input);
+        }
+    }
+
     fn spec(
         &self,
         incident: &IncidentId,
@@ -275,15 +400,13 @@ impl Effects {
         now: Now,
     ) -> RunResult {
         let refused = |note: String| RunResult { done: false, note, receipts: Vec::new(), uncertain: false };
-        let Some(plugin) = self.catalogue.action(&plan.action.0) else {
-            return refused(format!("the action `{}` is not loaded any more", plan.action));
-        };
-        if plugin.digest() != plan.action_digest {
+        // The version that planned carries out and takes back, whichever answers by now.
+        let Some(plugin) = self.catalogue.version(&plan.action.0, &plan.action_digest) else {
             return refused(format!(
-                "the action `{}` was replaced by another version after it had planned",
+                "the action `{}` is not loaded any more in the version that made the plan",
                 plan.action
             ));
-        }
+        };
         let undo = matches!(spec.phase, Phase::Undo);
         let receipts = spec.receipts.clone();
         let targets =
@@ -295,20 +418,63 @@ impl Effects {
             started: unix_ns(started),
             now: unix_ns(now),
         };
+        let trial = self.catalogue.trial(&plan.action.0);
+        let canary = trial.clone().filter(|trial| trial.plugin.digest() == plan.action_digest);
+        let trial = trial.filter(|trial| !undo && canary.is_none() && trial.stage == Stage::Shadow);
         let session = self.brokers.session(spec);
+        let recorder = trial.is_some().then(|| RecordingSession::new(session.clone()));
+        let for_guest: Arc<dyn Session> = match &recorder {
+            Some(recorder) => recorder.clone(),
+            None => session.clone(),
+        };
         let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
+        let begun = Instant::now();
         let outcome = if undo {
-            self.host.undo(&plugin, request, plan, &receipts, session.clone(), telemetry).await
+            self.host.undo(&plugin, request.clone(), plan, &receipts, for_guest, telemetry).await
         } else {
-            self.host.execute(&plugin, request, plan, session.clone(), telemetry).await
+            self.host.execute(&plugin, request.clone(), plan, for_guest, telemetry).await
         };
         // What was done is the broker's word, whatever the guest says.
         let summary = session.finish().await;
+        if let Some(canary) = canary.filter(|_| trials::is_trap(&outcome)) {
+            self.catalogue.report(trials::trapped(&canary.plugin));
+        }
+        if let (Some(trial), Some(recorder)) = (trial, recorder) {
+            let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
+            let own = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };
+            self.try_execute(plugin, own, trial.plugin, request, plan.clone(), recorder.recording());
+        }
         let (done, note) = match outcome {
             Ok(outcome) => (outcome.done, outcome.note),
             Err(error) => (false, error.to_string()),
         };
         RunResult { done, note, receipts: summary.receipts, uncertain: summary.uncertain }
+    }
+
+    /// Lets a version under trial carry out the same plan on the active one's recording.
+    fn try_execute(
+        &self,
+        active: Arc<Plugin>,
+        own: Answer<bool>,
+        tried: Arc<Plugin>,
+        request: ActionRequest,
+        plan: Plan,
+        recording: Recording,
+    ) {
+        let effects = self.clone();
+        let plan = Plan { action_digest: tried.digest().to_owned(), ..plan };
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            let session = ReplaySession::new(recording);
+            let telemetry = Arc::new(effects.signals.clone());
+            let outcome = effects.host.execute(&tried, request, &plan, session, telemetry).await;
+            let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
+            let of_tried = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };
+            let same = own.said == of_tried.said;
+            if let Some(input) = trials::compared(&active, &own, &tried, &of_tried, same) {
+                effects.catalogue.report(input);
+            }
+        });
     }
 
     async fn reconcile(&self, incident: &IncidentId, plan: &Plan, undo: bool) -> RunResult {

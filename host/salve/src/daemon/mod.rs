@@ -14,8 +14,13 @@ mod health;
 mod journal;
 mod process_up;
 mod reload;
+mod rollout;
+mod shard;
 mod signals;
 mod snapshots;
+mod trials;
+mod versions;
+mod warm_up;
 mod watch;
 
 use crate::{
@@ -129,7 +134,8 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     )?;
 
     let host = PluginHost::new(reload::host_config(&config)).context("cannot start the plugin host")?;
-    let catalogue = Catalogue::new(host.clone());
+    let versions = versions::VersionStore::open(config.state_directory.join("plugins"))?;
+    let catalogue = Catalogue::new(host.clone(), versions, config.plugins.rollout.clone(), clock.clone())?;
     catalogue.set_agents(config.plugins.agents.clone());
     catalogue.set_trust(&config);
     catalogue.scan(&config.plugins.directory).await;
@@ -180,11 +186,15 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let (detector_commands, detector_queue) = mpsc::channel(ROUNDS_WAITING);
     let detector_statuses = detectors::DetectorStatuses::default();
     let detector_thread = DetectorThread::start(
-        host,
-        snapshots::SnapshotStore::open(config.state_directory.join("detectors"))?,
-        config.plugins.snapshot_ms,
-        detector_statuses.clone(),
-        events.clone(),
+        detectors::Tools {
+            host,
+            catalogue: catalogue.clone(),
+            signals: signals.clone(),
+            snapshots: snapshots::SnapshotStore::open(config.state_directory.join("detectors"))?,
+            snapshot_ms: config.plugins.snapshot_ms,
+            statuses: detector_statuses.clone(),
+            events: events.clone(),
+        },
         detector_queue,
     )?;
 
@@ -214,11 +224,13 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     // The first event of all: recovery comes before it and acts under the settings that were recorded last.
     daemon.configure_core(&config).await;
     daemon.bind_detectors(&config).await;
+    daemon.follow_rollout().await;
     let mut driver = tokio::spawn(driver.run(event_queue, question_queue));
     tokio::spawn(daemon.clone().forward_rounds(round_queue));
     tokio::spawn(daemon.clone().forward_changes());
     tokio::spawn(process_up::report(daemon.clone()));
     tokio::spawn(daemon.clone().tick());
+    tokio::spawn(rollout::follow(daemon.clone()));
 
     let control = control::bind(&config.control_socket())?;
     tokio::spawn(control::serve(control, daemon.clone()));
@@ -398,6 +410,7 @@ impl Daemon {
         problems.extend(
             self.catalogue.problems().into_iter().map(|(path, why)| format!("{}: {why}", path.display())),
         );
+        problems.extend(self.rollout_problems());
         let now = self.clock.now();
         let processes = self.brokers.unit_states();
         Status {
@@ -413,7 +426,12 @@ impl Daemon {
             incidents_open,
             series: counters.series,
             services,
-            counters: counters.to_map().into_iter().chain(ingest_counters(&self.ingest)).collect(),
+            counters: counters
+                .to_map()
+                .into_iter()
+                .chain(ingest_counters(&self.ingest))
+                .chain(self.plugin_totals())
+                .collect(),
             detectors: self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ledger_entries: self.ledger.stats().entries,
             policy_digest: self.policies.current().digest().to_owned(),

@@ -96,6 +96,7 @@ impl Daemon {
         self.catalogue.set_trust(&self.config());
         self.catalogue.scan(&self.config().plugins.directory).await;
         self.bind_detectors(&self.config()).await;
+        self.follow_rollout().await;
         outcome
     }
 
@@ -134,6 +135,7 @@ impl Daemon {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = kept.clone();
         *self.escalation.write().unwrap_or_else(PoisonError::into_inner) = kept.escalation.channel.clone();
         self.catalogue.set_agents(kept.plugins.agents.clone());
+        self.catalogue.set_rules(kept.plugins.rollout.clone());
         if old.signals != kept.signals {
             let signals = kept.signals.clone();
             self.signals.run(move |engine| engine.reconfigure(signals));
@@ -177,7 +179,8 @@ impl Daemon {
             };
             let parameters = serde_json::to_string(&detector.parameters).unwrap_or_else(|_| "{}".into());
             bindings.bound.insert(name.clone(), (detector, id));
-            active.push(Binding { name, id, plugin, parameters });
+            let trial = self.catalogue.trial(plugin.name());
+            active.push(Binding { name, id, plugin, trial, parameters });
         }
         drop(self.detector_commands.send(Command::Bindings(active)).await);
     }
@@ -193,6 +196,9 @@ pub async fn watch_files(daemon: Arc<Daemon>) {
         }
     };
     let mut stopping = daemon.stopping.subscribe();
+    // What changed between the first reading and the first watch would be missed.
+    watch.set(directories(&daemon), &daemon.config_path);
+    drop(daemon.reload().await);
     loop {
         watch.set(directories(&daemon), &daemon.config_path);
         tokio::select! {

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod check;
+mod grants;
 mod keygen;
 mod list;
 mod new;
@@ -13,6 +14,7 @@ mod pull;
 mod push;
 mod real;
 mod registry;
+mod rollout;
 mod run;
 mod secret;
 mod sign;
@@ -61,8 +63,18 @@ pub enum Command {
     Pull(pull::Arguments),
     /// Let just this content load, unsigned: write its digest into the lock file.
     Pin(pin::Arguments),
-    /// Plugins that the daemon has loaded.
+    /// Plugins that the daemon has loaded, with the state of each version, and what they did and cost.
     List(JsonAndConfig),
+    /// What a plugin can do and why; or the least grants that it needs.
+    Grants(grants::Arguments),
+    /// Read a plugin's file again; a version that failed or is in quarantine is tried anew.
+    Reload(rollout::OfPlugin),
+    /// Show in what a version that is held asks for more, and let it go on.
+    Accept(rollout::Accept),
+    /// Make the version under trial active now.
+    Promote(rollout::Promote),
+    /// End the trial of a new version, or go back to the version before the active one.
+    Rollback(rollout::OfPlugin),
 }
 
 /// Carries out the command.
@@ -83,6 +95,11 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Pull(arguments) => pull::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Grants(arguments) => grants::run(&arguments),
+        Command::Reload(arguments) => rollout::reload(arguments),
+        Command::Accept(arguments) => rollout::accept(arguments),
+        Command::Promote(arguments) => rollout::promote(arguments),
+        Command::Rollback(arguments) => rollout::rollback(arguments),
     }
 }
 

@@ -1,0 +1,361 @@
+//! Versions of plugins come and go in a running daemon that is under load.
+
+use anyhow::Result;
+use salve_tests::{
+    daemon::Daemon,
+    shop,
+    versions::{Load, SERIES, component, counted, install, reaches, version},
+    world::Sender,
+};
+use std::time::Duration;
+
+const NOTHING: &str = "fn decide(incident, findings, catalogue, history) { [] }\n";
+
+/// Short trials; a busy machine is not the new version's fault.
+const ROLLOUT: &str = r#"
+[plugins]
+cache_directory = "CACHE"
+snapshot_ms = 300
+[plugins.limits]
+cpu_ms = 5000
+[plugins.rollout]
+samples_min = 10
+calls_min = 1
+shadow_ms = 200
+canary_ms = 200
+canary_share = 0.5
+latency_free_us = 1000000
+"#;
+
+const COUNTING: &str = r#"
+mode = "observe"
+process_up = false
+[otlp]
+grpc_address = "127.0.0.1:0"
+http_address = "127.0.0.1:0"
+[health]
+address = "127.0.0.1:0"
+[log]
+level = "info"
+[signals]
+history_fine = ["load.value"]
+[guards]
+tick_ms = 20
+[[detector]]
+name = "count"
+plugin = "count"
+select = { names = ["load.value"] }
+"#;
+
+/// The counting detector in this version, with `more` in its manifest and some of its text replaced.
+fn count(version: &str, more: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let manifest = format!(
+        "name = 'count'\nversion = '{version}'\nrole = 'detector'\nsummary = 'Counts points.'\n{more}"
+    );
+    component("detector-count", &manifest, replace)
+}
+
+/// A daemon with version 1 of the counting detector, under load.
+async fn counting(every: Duration) -> Result<(Daemon, Load)> {
+    let mut daemon = Daemon::prepare(&format!("{COUNTING}{ROLLOUT}"), NOTHING, &[])?;
+    install(&daemon, "count", &count("1.0.0", "", &[])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, every);
+    load.more(&mut daemon, 20).await?;
+    Ok((daemon, load))
+}
+
+fn digest(status: &serde_json::Value) -> String {
+    status["digest"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Scenario: a detector's file is replaced under load, twice; each new version passes shadow and canary.
+/// Guarantees: over all three versions, the points that were counted are just those that were sent: none lost, none seen twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_loses_no_point() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    for number in ["1.1.0", "1.2.0"] {
+        install(&daemon, "count", &count(number, "", &[])?)?;
+        reaches(&mut daemon, "count", number, "active").await?;
+        load.more(&mut daemon, 50).await?;
+    }
+    let first = reaches(&mut daemon, "count", "1.0.0", "retired").await?;
+    assert_eq!(first["can_roll_back_to"], true, "{first:#}");
+    let active = reaches(&mut daemon, "count", "1.2.0", "active").await?;
+    let sent = load.finish().await?;
+    assert_eq!(counted(&mut daemon, "count", sent).await?, (digest(&active), sent));
+    Ok(())
+}
+
+/// Scenario: the new version's snapshots have another format, so it cannot take over the old one's state.
+/// Guarantees: it is warmed up from history before the switch, with each point that was sent once.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_format_is_warmed_up_from_history() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(25)).await?;
+    install(&daemon, "count", &count("2.0.0", "", &[("1 (;FORMAT;)", "2")])?)?;
+    let active = reaches(&mut daemon, "count", "2.0.0", "active").await?;
+    load.more(&mut daemon, 10).await?;
+    assert!(load.requests() < 500, "history has them all: {}", load.requests());
+    assert!(daemon.log().contains("it was warmed up from history"), "{}", daemon.log_end());
+    let sent = load.finish().await?;
+    assert_eq!(counted(&mut daemon, "count", sent).await?, (digest(&active), sent));
+    Ok(())
+}
+
+/// Scenario: one upgrade traps on every point, the next one calls every point abnormal.
+/// Guarantees: both fall back by themselves and say why, are not tried again after a restart, and the old version counts every
+/// point throughout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_upgrade_falls_back_and_says_why() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    install(&daemon, "count", &count("1.1.0", "", &[("1e300 (;POISON;)", "0")])?)?;
+    let trapped = reaches(&mut daemon, "count", "1.1.0", "failed").await?;
+    assert!(trapped["reason"].as_str().is_some_and(|why| why.contains("trapped")), "{trapped:#}");
+
+    install(&daemon, "count", &count("1.2.0", "", &[("1e300 (;THRESHOLD;)", "0")])?)?;
+    let differs = reaches(&mut daemon, "count", "1.2.0", "failed").await?;
+    assert!(differs["reason"].as_str().is_some_and(|why| why.contains("differs")), "{differs:#}");
+    let problems = daemon.json(&["status", "--json"])?["problems"].to_string();
+    assert!(problems.contains("count 1.2.0 is failed"), "{problems}");
+    assert!(daemon.incidents()?.is_empty(), "a version in shadow has no effect");
+
+    let active = reaches(&mut daemon, "count", "1.0.0", "active").await?;
+    let sent = load.finish().await?;
+    assert_eq!(counted(&mut daemon, "count", sent).await?, (digest(&active), sent));
+
+    daemon.start().await?;
+    reaches(&mut daemon, "count", "1.0.0", "active").await?;
+    reaches(&mut daemon, "count", "1.2.0", "failed").await?;
+    Ok(())
+}
+
+/// Scenario: an upgrade takes parameters that the version before did not.
+/// Guarantees: it is held, also over a restart, until the operator has been shown the difference and says yes; then it is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wider_upgrade_waits_for_the_operator() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    let wider = "[parameters]\ntype = 'object'\nproperties.size.type = 'integer'\n";
+    install(&daemon, "count", &count("1.1.0", wider, &[])?)?;
+    reaches(&mut daemon, "count", "1.1.0", "held").await?;
+    drop(load);
+    daemon.signal(rustix::process::Signal::TERM)?;
+    daemon.ended().await?;
+    daemon.start().await?;
+    reaches(&mut daemon, "count", "1.1.0", "held").await?;
+    reaches(&mut daemon, "count", "1.0.0", "active").await?;
+
+    let refused = daemon.salve(&["plugin", "accept", "count"])?;
+    let shown = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && shown.contains("parameters that it did not take before"), "{shown}");
+    assert!(shown.contains("--yes"), "{shown}");
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+    let accepted = daemon.salve(&["plugin", "accept", "count", "--yes"])?;
+    assert!(accepted.status.success(), "{accepted:?}");
+    reaches(&mut daemon, "count", "1.1.0", "active").await?;
+    drop(load);
+    Ok(())
+}
+
+/// Scenario: the operator promotes an upgrade at once, then takes it back, though its file has replaced the old one's.
+/// Guarantees: both happen between two batches without a point lost or seen twice; the version that was taken back stays out.
+#[tokio::test(flavor = "multi_thread")]
+async fn promotion_and_rollback_by_hand() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    let manual = format!("{COUNTING}{}", ROLLOUT.replace("samples_min", "promote = \"manual\"\nsamples_min"));
+    daemon.configure(&manual)?;
+    let reloaded = daemon.salve(&["reload"])?;
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    install(&daemon, "count", &count("1.1.0", "", &[])?)?;
+    let shadow = reaches(&mut daemon, "count", "1.1.0", "shadow").await?;
+    daemon
+        .wait("versions were compared", |daemon| {
+            Ok(version(daemon, "count", "1.1.0")?
+                .is_some_and(|status| status["compared"].as_u64() > Some(30)))
+        })
+        .await?;
+    reaches(&mut daemon, "count", "1.1.0", "shadow").await?;
+    let promoted = daemon.salve(&["plugin", "promote", "count", "--digest", &digest(&shadow)[..8]])?;
+    assert!(promoted.status.success(), "{promoted:?}");
+    reaches(&mut daemon, "count", "1.1.0", "active").await?;
+    load.more(&mut daemon, 20).await?;
+
+    let back = daemon.salve(&["plugin", "rollback", "count"])?;
+    assert!(back.status.success(), "{back:?}");
+    let active = reaches(&mut daemon, "count", "1.0.0", "active").await?;
+    reaches(&mut daemon, "count", "1.1.0", "failed").await?;
+    load.more(&mut daemon, 20).await?;
+    let again = daemon.salve(&["plugin", "rollback", "count"])?;
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("no earlier version"));
+
+    let sent = load.finish().await?;
+    assert_eq!(counted(&mut daemon, "count", sent).await?, (digest(&active), sent));
+    Ok(())
+}
+
+/// Scenario: an upgrade behaves in its trial, becomes active, and then traps on values that the version before can take.
+/// Guarantees: it goes into quarantine, the version before takes over with every point that was sent, those of the failed
+/// batches included; the ledger, the status and the list say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn quarantine_brings_the_version_before_back() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(25)).await?;
+    install(&daemon, "count", &count("1.1.0", "", &[("1e300 (;POISON;)", "1e6")])?)?;
+    reaches(&mut daemon, "count", "1.1.0", "active").await?;
+    load.raise(1_000_000);
+    reaches(&mut daemon, "count", "1.1.0", "quarantined").await?;
+    let active = reaches(&mut daemon, "count", "1.0.0", "active").await?;
+    assert!(active["reason"].as_str().is_some_and(|why| why.contains("takes over")), "{active:#}");
+    load.more(&mut daemon, 10).await?;
+    assert!(load.requests() < 500, "history has them all: {}", load.requests());
+
+    let status = daemon.json(&["status", "--json"])?;
+    assert!(status["problems"].to_string().contains("count 1.1.0 is quarantined"), "{}", status["problems"]);
+    assert_eq!(status["counters"]["plugins.quarantined"], 1);
+    let shown = daemon.salve(&["ledger", "show", "--json", "--limit", "100000"])?;
+    let entries = String::from_utf8_lossy(&shown.stdout);
+    let is_entry = |line: &str| {
+        line.contains("plugin_version") && line.contains("\"to\":\"quarantined\"") && line.contains("1.1.0")
+    };
+    assert!(entries.lines().any(is_entry), "{entries}");
+
+    let sent = load.finish().await?;
+    let (digest_of, sums) = counted(&mut daemon, "count", sent).await?;
+    assert_eq!((digest_of, sums), (digest(&active), sent));
+    Ok(())
+}
+
+/// Scenario: the file of a detector under load is removed in the middle of its work, and put back.
+/// Guarantees: it is gone from the list of active plugins, nothing else suffers, and it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn unloading_under_load_does_no_harm() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(2)).await?;
+    for _ in 0..5 {
+        std::fs::remove_file(daemon.path("plugins/count.wasm"))?;
+        reaches(&mut daemon, "count", "1.0.0", "retired").await?;
+        install(&daemon, "count", &count("1.0.0", "", &[])?)?;
+        reaches(&mut daemon, "count", "1.0.0", "active").await?;
+        load.more(&mut daemon, 10).await?;
+    }
+    let of_count = |daemon: &Daemon| {
+        Ok::<_, anyhow::Error>(daemon.json(&["status", "--json"])?["detectors"]["count"].clone())
+    };
+    let before = of_count(&daemon)?["points"].as_u64();
+    daemon
+        .wait("it knows its series again", |daemon| {
+            let now = of_count(daemon)?;
+            Ok(now["series"] == SERIES && now["points"].as_u64() > before && now["problem"].is_null())
+        })
+        .await?;
+    load.finish().await?;
+    Ok(())
+}
+
+const SET: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    [#{ verdict: "act", action: "echo", target: "shop", parameters: #{}, priority: 10, reason: "test" }]
+}
+"#;
+
+/// The action that sets `pool.size` to 16 and expects that errors end, in this version.
+fn echo(version: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let manifest = format!(
+        "name = 'echo'\nversion = '{version}'\nrole = 'action'\nsummary = 'Sets the pool.'\n\
+         capabilities = [{{ capability = 'config', verbs = ['get', 'set'] }}]\n"
+    );
+    let expects = [
+        ("\"error_ratio\"", "\"salve.span.error_ratio\""),
+        // Of the target's service, for a short while.
+        ("2096 4  2240 11", "2096 0  2240 22"),
+        ("(i64 60000 10000)", "(i64 4000 200)"),
+    ];
+    component("action-echo", &manifest, &[&expects, replace].concat())
+}
+
+/// Breaks the world and waits until it is healed.
+async fn break_and_heal(daemon: &mut Daemon, break_it: impl Fn() -> Result<()>) -> Result<()> {
+    let before = daemon.incidents()?.len();
+    break_it()?;
+    daemon
+        .wait("the incident is closed", |daemon| {
+            let incidents = daemon.incidents()?;
+            Ok(incidents.len() > before && incidents.iter().all(|incident| !incident["outcome"].is_null()))
+        })
+        .await?;
+    let newest = &daemon.incidents()?[0];
+    anyhow::ensure!(newest["outcome"] == "healed", "{newest:#}");
+    Ok(())
+}
+
+/// Scenario: while incidents come and plans are made, an action is upgraded, first to a version that plans something else, then
+/// to one that plans the same.
+/// Guarantees: the first falls back, says why, and nothing that it planned was ever done; the second answers for its share as a
+/// canary and then becomes active, and the ledger shows a plan of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_tried_without_effect_and_then_as_canary() -> Result<()> {
+    let more = ROLLOUT
+        .replace("[plugins]\ncache_directory = \"CACHE\"\nsnapshot_ms = 300\n", "")
+        .replace("canary_share = 0.5", "canary_share = 1.0")
+        + r#"
+[[target]]
+id = "shop"
+select = { "service.name" = "worker" }
+config = { file = "@/pool.toml", keys = ["*"] }
+[[grant]]
+plugin = "echo"
+capability = "config"
+verbs = ["*"]
+targets = ["shop"]
+arguments.key = { one_of = ["pool.size"] }
+arguments.value = { min = 1, max = 64 }
+"#;
+    let mut daemon = Daemon::prepare(&shop::config("act", &more), SET, &["holt-winters", "analyst"])?;
+    let pool = daemon.path("pool.toml");
+    let set = |size: &str| std::fs::write(&pool, format!("[pool]\nsize = \"{size}\"\n"));
+    set("4")?;
+    install(&daemon, "echo", &echo("1.0.0", &[])?)?;
+    daemon.start().await?;
+    let world = pool.clone();
+    // With a pool of 8 the service fails.
+    let sender = Sender::start(daemon.otlp_http()?, move || {
+        std::fs::read_to_string(&world).is_ok_and(|text| text.contains("\"8\""))
+    });
+    shop::warm_up(&mut daemon, 20).await?;
+
+    // What it would do is other by one digit.
+    install(&daemon, "echo", &echo("1.1.0", &[("\\2216\\22", "\\2217\\22")])?)?;
+    reaches(&mut daemon, "echo", "1.1.0", "shadow").await?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
+    let failed = reaches(&mut daemon, "echo", "1.1.0", "failed").await?;
+    assert!(failed["reason"].as_str().is_some_and(|why| why.contains("differs")), "{failed:#}");
+
+    install(&daemon, "echo", &echo("1.2.0", &[])?)?;
+    reaches(&mut daemon, "echo", "1.2.0", "shadow").await?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
+    reaches(&mut daemon, "echo", "1.2.0", "canary").await?;
+    break_and_heal(&mut daemon, || Ok(set("8")?)).await?;
+    reaches(&mut daemon, "echo", "1.2.0", "active").await?;
+    drop(sender);
+
+    let entries = daemon.salve(&["ledger", "show", "--json", "--limit", "100000"])?;
+    let entries = String::from_utf8_lossy(&entries.stdout).into_owned();
+    let of = |number: &str| {
+        Ok::<_, anyhow::Error>(
+            version(&daemon, "echo", number)?.map(|status| digest(&status)).unwrap_or_default(),
+        )
+    };
+    let planned_by = |digest: &str| entries.contains(&format!("\"action_digest\":\"{digest}\""));
+    assert!(planned_by(&of("1.2.0")?), "a plan of the canary is in the ledger");
+    assert!(!planned_by(&of("1.1.0")?), "what was in shadow planned nothing that counts");
+    let writes: Vec<_> = entries.lines().filter(|line| line.contains("\"write_intent\"")).collect();
+    assert!(!writes.is_empty() && writes.iter().all(|line| !line.contains("\\\"17\\\"")), "{writes:?}");
+
+    let grants = daemon.salve(&["plugin", "grants", "echo"])?;
+    let grants = String::from_utf8_lossy(&grants.stdout).into_owned();
+    assert!(
+        grants.lines().count() <= 8 && grants.contains("pool.size") && grants.contains("pool.toml"),
+        "{grants}"
+    );
+    let least = daemon.salve(&["plugin", "grants", "echo", "--from-ledger"])?;
+    let least = String::from_utf8_lossy(&least.stdout).into_owned();
+    assert!(least.contains("one_of = [\"16\"]") && least.contains("\"set\""), "{least}");
+    Ok(())
+}
