@@ -2,7 +2,7 @@
 
 use salve_capabilities::Brokers;
 use salve_model::{PluginName, incident::CatalogueEntry, text::escape};
-use salve_plugins::{Plugin, PluginHost, Role};
+use salve_plugins::{LoadError, Plugin, PluginHost, Role};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -70,7 +70,7 @@ impl Catalogue {
             let loaded = tokio::task::spawn_blocking(move || host.load(&file)).await;
             let result = match loaded {
                 Ok(Ok(plugin)) => self.insert(path, plugin),
-                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Err(error)) => Err(story(error)),
                 Err(error) => Err(format!("loading stopped: {error}")),
             };
             if let Err(why) = &result {
@@ -174,6 +174,12 @@ impl Catalogue {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What was wrong, why, and what to do.
+fn story(error: LoadError) -> String {
+    let hint = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+    format!("{:#}{hint}", anyhow::Error::new(error))
 }
 
 /// `*.wasm` files of a folder, links to files included.
