@@ -9,6 +9,7 @@ mod bench;
 mod checks;
 mod dist;
 mod eval;
+mod fuzz;
 mod guests;
 mod process;
 mod registry;
@@ -76,6 +77,8 @@ enum Task {
     },
     /// Run the demo many times, each with another seed, and report how often and how fast each fault was healed.
     Eval(eval::Options),
+    /// Fuzz what reads strangers' bytes: each target of `fuzz/` for a while. Exit code 1 if an input crashes one.
+    Fuzz(fuzz::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -131,6 +134,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Docs { open } => checks::docs(&workspace, open)?,
         Task::Eval(options) => return eval::run(&workspace, &options),
+        Task::Fuzz(options) => return fuzz::run(&workspace, &options),
     }
     Ok(ExitCode::SUCCESS)
 }

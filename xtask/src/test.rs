@@ -107,7 +107,10 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
     let mut run = Run::default();
     let mut counts = Counts::default();
     let mut wasm = None;
-    run.phase("setup", || Ok(()));
+    run.phase("setup", || {
+        wasm = Some(toolchain::setup(workspace, choice)?);
+        Ok(())
+    });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));
     run.phase("lints", || checks::lints(workspace, checks::Scope::All));

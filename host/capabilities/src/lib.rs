@@ -43,3 +43,19 @@ pub use settings::{
     BrokersConfig, ChannelConfig, ConfigFormat, ConfigTarget, HttpTarget, SecretConfig, TargetConfig,
     UnitConfig,
 };
+
+/// Doors for `fuzz/`, which are not there otherwise.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::{
+        ConfigFormat,
+        config::tree::{Kind, parse_key},
+    };
+
+    /// `file` with `value` at `key`; none if it is refused.
+    #[must_use]
+    pub fn config_set(format: ConfigFormat, file: &str, key: &str, value: Option<&str>) -> Option<String> {
+        let path = parse_key(key).ok()?;
+        format.set(file, &path, value, value.map_or(Kind::String, Kind::of_text)).ok()
+    }
+}

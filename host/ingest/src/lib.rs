@@ -34,3 +34,19 @@ pub use error::IngestError;
 pub use salve_model::call::BoxFuture;
 pub use server::{Ingest, bind};
 pub use sink::{Accepted, Refused, Signal, Sink};
+
+/// Doors for `fuzz/`, which are not there otherwise.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// OTLP JSON of signal 0 (metrics), 1 (traces) or 2 (logs) as protobuf; none if it is refused.
+    #[must_use]
+    pub fn json_to_protobuf(json: &[u8], signal: u8, bytes_max: u64) -> Option<Vec<u8>> {
+        use salve_otlp::schema;
+        let message = match signal {
+            0 => &schema::METRICS,
+            1 => &schema::TRACES,
+            _ => &schema::LOGS,
+        };
+        crate::json::to_protobuf(json, message, bytes_max).ok()
+    }
+}

@@ -13,7 +13,7 @@
 mod broker;
 pub(crate) mod file;
 mod format;
-mod tree;
+pub(crate) mod tree;
 mod versions;
 mod watch;
 

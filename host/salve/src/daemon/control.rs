@@ -4,6 +4,7 @@ use super::Daemon;
 use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use anyhow::{Context, Result};
 use salve_core::Event;
+use salve_model::{PluginName, text::escape};
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -97,9 +98,12 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             let incident = salve_model::incident::IncidentId(id.clone());
             match daemon.questions.ask(move |core| core.incident(&incident)).await.flatten() {
                 Some(incident) => Response::Incident(Box::new(incident)),
-                None => Response::Error(format!(
-                    "there is no incident `{id}` in memory\n\nhint: `salve ledger show --incident {id}` has older ones"
-                )),
+                None => {
+                    let id = escape(&id, 100);
+                    Response::Error(format!(
+                        "there is no incident `{id}` in memory\n\nhint: `salve ledger show --incident {id}` has older ones"
+                    ))
+                }
             }
         }
         Request::Approve { id, by, approved } => {

@@ -12,6 +12,7 @@ mod driver;
 mod effects;
 mod health;
 mod journal;
+mod notes;
 mod process_up;
 mod reload;
 mod rollout;
@@ -347,6 +348,7 @@ impl Daemon {
 
     async fn tick(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
+        let mut notes = notes::Notes::default();
         loop {
             let period = Duration::from_millis(self.config().guards.tick_ms);
             tokio::select! {
@@ -355,6 +357,7 @@ impl Daemon {
             }
             self.signals.tick(self.clock.now());
             self.send(Event::Tick).await;
+            self.note_plugins(&mut notes).await;
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     watch::FileWatch,
 };
 use crate::config::{self, Config, DetectorConfig};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use salve_capabilities::BrokersConfig;
 use salve_plugins::{HostConfig, Role};
 use salve_signals::{BindingId, DetectorBinding};
@@ -78,10 +78,7 @@ impl Daemon {
     pub async fn reload(&self) -> Result<()> {
         let loaded = config::load(&self.config_path, std::env::vars());
         let outcome = match loaded {
-            Ok(config) => {
-                self.take_over(Arc::new(config)).await;
-                Ok(())
-            }
+            Ok(config) => self.take_over(Arc::new(config)).await,
             Err(error) => Err(anyhow::Error::new(error)),
         };
         let mut problems: Vec<String> =
@@ -100,10 +97,10 @@ impl Daemon {
         outcome
     }
 
-    async fn take_over(&self, config: Arc<Config>) {
+    async fn take_over(&self, config: Arc<Config>) -> Result<()> {
         let old = self.config();
         if *old == *config {
-            return;
+            return Ok(());
         }
         for (key, changed) in [
             ("otlp", old.otlp != config.otlp),
@@ -126,12 +123,9 @@ impl Daemon {
         let mut kept = Config::clone(&config);
         kept.state_directory.clone_from(&old.state_directory);
         let kept = Arc::new(kept);
-        if let Err(error) =
-            self.brokers.reconfigure(brokers_config(&kept, &self.config_path, &self.listeners))
-        {
-            tracing::error!(%error, "The brokers refused the new configuration.");
-            return;
-        }
+        self.brokers
+            .reconfigure(brokers_config(&kept, &self.config_path, &self.listeners))
+            .context("the brokers refused the new configuration")?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = kept.clone();
         *self.escalation.write().unwrap_or_else(PoisonError::into_inner) = kept.escalation.channel.clone();
         self.catalogue.set_agents(kept.plugins.agents.clone());
@@ -142,6 +136,7 @@ impl Daemon {
         }
         self.configure_core(&kept).await;
         tracing::info!(mode = ?kept.mode, "Configuration reloaded.");
+        Ok(())
     }
 
     /// Makes the bindings of the configuration real: binds new ones, drops old ones, tells the detector thread.

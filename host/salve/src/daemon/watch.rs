@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// Changes that come within this time are one change: editors and copies write in several steps.
 const QUIET_MS: u64 = 150;
+/// Changes that never stop are looked at nevertheless.
+const QUIET_WITHIN_MS: u64 = 1_000;
 
 /// Watches folders.
 pub struct FileWatch {
@@ -64,13 +66,15 @@ impl FileWatch {
         }
     }
 
-    /// Waits for a change and for the quiet after it.
+    /// Waits for a change and for the quiet after it, if that comes soon.
     pub async fn changed(&mut self) {
         if self.changed.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
-        while let Ok(Some(())) =
-            tokio::time::timeout(Duration::from_millis(QUIET_MS), self.changed.recv()).await
+        let until = tokio::time::Instant::now() + Duration::from_millis(QUIET_WITHIN_MS);
+        while tokio::time::Instant::now() < until
+            && let Ok(Some(())) =
+                tokio::time::timeout(Duration::from_millis(QUIET_MS), self.changed.recv()).await
         {}
     }
 }
@@ -100,6 +104,20 @@ mod tests {
             std::fs::write(folder.path().join(name), "x").unwrap();
             watch.changed().await;
         }
+        // A file that is written without end cannot hold off a reload.
+        let (writing, path) =
+            (Arc::new(std::sync::atomic::AtomicBool::new(true)), folder.path().join("b.wasm"));
+        let goes_on = writing.clone();
+        let writer = std::thread::spawn(move || {
+            while goes_on.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::write(&path, "x").unwrap();
+            }
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.is_ok());
+        writing.store(false, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+        watch.changed().await;
+
         std::fs::write(folder.path().join("gateway.log"), "y").unwrap();
         // The quiet time is long past when this ends: the log alone wakes nobody.
         assert!(tokio::time::timeout(Duration::from_millis(300), watch.changed()).await.is_err());

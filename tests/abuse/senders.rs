@@ -1,0 +1,116 @@
+//! Senders of telemetry and others who knock at open ports. What `bad_input.rs` shows for a quiet daemon holds under attack too.
+
+use crate::{
+    arena::{Arena, export, gauge},
+    attack::Attack,
+};
+use anyhow::{Context, Result, ensure};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message;
+use salve_tests::world::{attribute, client};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+fn connect(arena: &Arena) -> Result<TcpStream> {
+    let stream = TcpStream::connect(arena.otlp.trim_start_matches("http://"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
+/// Posts a body as OTLP and gives the status; a connection that is closed early counts as 413.
+fn post(arena: &Arena, headers: &[(&str, &str)], body: Vec<u8>) -> Result<u16> {
+    arena.block_on(async {
+        let mut request = client().post(format!("{}/v1/metrics", arena.otlp)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Ok(request.send().await.map_or(413, |response| response.status().as_u16()))
+    })
+}
+
+const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+
+fn status(
+    name: &'static str,
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: fn() -> Result<Vec<u8>>,
+) -> Attack {
+    Attack::free(&format!("sender::{name}"), move |arena: &Arena| {
+        for _ in 0..20 {
+            let got = post(arena, headers, body()?)?;
+            ensure!(got == status, "status {got}");
+        }
+        Ok(())
+    })
+}
+
+/// Every attack over OTLP.
+pub fn attacks() -> Vec<Attack> {
+    vec![
+        status("garbage", 400, &[PROTOBUF], || Ok(vec![0xff; 10_000])),
+        status("compressed-bomb", 413, &[PROTOBUF, ("content-encoding", "gzip")], || {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            for _ in 0..64 {
+                encoder.write_all(&vec![0; 1 << 20])?;
+            }
+            Ok(encoder.finish()?)
+        }),
+        status("too-large", 413, &[PROTOBUF], || Ok(vec![0; 20_000_000])),
+        status("deep-json", 400, &[("content-type", "application/json")], || Ok(b"[".repeat(1_000_000))),
+        Attack::free("sender::idle-connections", |arena: &Arena| {
+            let held: Vec<TcpStream> = (0..300).map(|_| connect(arena)).collect::<Result<_>>()?;
+            arena.control_goes_on()?;
+            drop(held);
+            Ok(())
+        }),
+        Attack::free("sender::half-a-request", |arena: &Arena| {
+            // Headers that never end: the server hangs up in its own time.
+            let mut stream = connect(arena)?;
+            stream.write_all(b"POST /v1/metrics HTTP/1.1\r\nhost: x\r\n")?;
+            let mut answer = Vec::new();
+            _ = stream.read_to_end(&mut answer).context("the server did not hang up")?;
+            Ok(())
+        }),
+        Attack::free("sender::not-http", |arena: &Arena| {
+            let mut stream = connect(arena)?;
+            stream.write_all(&[0x16, 3, 1, 0xff, 0xff].repeat(1_000))?;
+            let mut answer = Vec::new();
+            // Closed with or without a word, but closed.
+            drop(stream.read_to_end(&mut answer));
+            ensure!(!answer.starts_with(b"HTTP/1.1 200"));
+            Ok(())
+        }),
+        Attack::free("sender::many-label-values", |arena: &Arena| {
+            let ids: Vec<String> = (0..20_000).map(|id| format!("abuse-{id}")).collect();
+            let values: Vec<(&str, f64)> = ids.iter().map(|id| (id.as_str(), 1.0)).collect();
+            let request = ExportMetricsServiceRequest {
+                resource_metrics: vec![gauge("flood", "abuse.flood", &values)],
+            };
+            arena.block_on(async { export(&client(), &arena.otlp, request.encode_to_vec()).await.map(drop) })
+        }),
+        Attack::free("sender::nonsense-numbers", |arena: &Arena| {
+            let values = [("a", f64::NAN), ("b", f64::INFINITY), ("c", -f64::INFINITY), ("d", 1.0)];
+            let request =
+                ExportMetricsServiceRequest { resource_metrics: vec![gauge("odd", "abuse.odd", &values)] };
+            let refused = arena.block_on(export(&client(), &arena.otlp, request.encode_to_vec()))?;
+            ensure!(refused == 3, "{refused} refused");
+            Ok(())
+        }),
+        Attack::free("sender::escapes-in-names", |arena: &Arena| {
+            let name = "a\u{1b}[2J\u{202e}\n../../etc/passwd";
+            let mut resource = gauge(name, name, &[("\u{1b}]0;owned\u{7}", 1.0)]);
+            if let Some(resource) = &mut resource.resource {
+                resource.attributes.push(attribute("host.name", &"x".repeat(100_000)));
+            }
+            let request = ExportMetricsServiceRequest { resource_metrics: vec![resource] };
+            arena.block_on(export(&client(), &arena.otlp, request.encode_to_vec()))?;
+            let shown = arena.daemon.salve(&["status"])?;
+            ensure!(!String::from_utf8_lossy(&shown.stdout).contains(['\u{1b}', '\u{202e}', '\u{7}']));
+            Ok(())
+        }),
+    ]
+}
