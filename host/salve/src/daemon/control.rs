@@ -4,7 +4,7 @@ use super::Daemon;
 use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use anyhow::{Context, Result};
 use salve_core::Event;
-use salve_model::{PluginName, text::escape};
+use salve_model::text::escape;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},

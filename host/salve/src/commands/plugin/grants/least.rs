@@ -133,6 +133,7 @@ pub(super) fn propose(plugin: &str, calls: &[Call], manifest: Option<&Manifest>)
                 paths: seen.paths.into_iter().collect(),
                 headers: Vec::new(),
                 safe_read: false,
+                reversible: false,
                 keyed: false,
                 secret: None,
             });
