@@ -383,6 +383,8 @@ mod tests {
             before: None,
             after: None,
             inverse: None,
+            objects: Vec::new(),
+            class: None,
         };
         let mut steps = [step("16"), step("32")];
         complete(&world(), &mut steps).unwrap();

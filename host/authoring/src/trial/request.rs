@@ -175,6 +175,12 @@ pub struct StepView {
     /// Arguments of the same verb that take it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inverse: Option<Value>,
+    /// Real targets only: the objects that it touches, as the broker resolved them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
+    /// Real targets only: how the verb behaves in a crash, as the broker says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<VerbClass>,
 }
 
 impl Request {
@@ -281,6 +287,8 @@ impl PlanView {
             before: step.before.clone(),
             after: step.after.clone(),
             inverse: step.inverse.as_deref().map(object),
+            objects: Vec::new(),
+            class: None,
         };
         Self {
             summary: proposal.summary.clone(),
@@ -314,11 +322,11 @@ impl StepView {
                 target: TargetId(self.target.clone()),
                 arguments: canonical(&self.arguments),
             },
-            objects: Vec::new(),
+            objects: self.objects.clone(),
             before: self.before.clone(),
             after: self.after.clone(),
             inverse: self.inverse.as_ref().map(canonical),
-            class: VerbClass::Queryable,
+            class: self.class.unwrap_or(VerbClass::Queryable),
         }
     }
 
@@ -332,6 +340,8 @@ impl StepView {
             before: step.before.clone(),
             after: step.after.clone(),
             inverse: step.inverse.as_deref().map(object),
+            objects: step.objects.clone(),
+            class: Some(step.class),
         }
     }
 }
