@@ -72,8 +72,8 @@ blast_radius_objects_max = 1000
 blast_radius_percent_max = 100
 attempts_max = 2
 correlate_hops_max = 0
-verify_within_ms = 1200
-verify_within_max_ms = 3000
+verify_within_ms = 4000
+verify_within_max_ms = 6000
 verify_least_ms = 200
 verify_samples_min = 2
 wait_ms = 500
@@ -266,11 +266,17 @@ impl Arena {
             loop {
                 if !paused.load(Relaxed) {
                     drop(write(&file, VICTIM.replace("= 8", "= 3")));
-                    while std::fs::read_to_string(&file).is_ok_and(|text| text != VICTIM) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    while control_is_open(&config).await.unwrap_or(true) {
+                    let mut healed = true;
+                    while let Some(phase) = open_phase_of_control(&config, &file).await {
+                        if phase == "escalated" {
+                            // Given up, as on a machine that is too busy to verify in time: such a round does not count.
+                            healed = false;
+                            drop(write(&file, VICTIM));
+                        }
                         tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    if !healed {
+                        continue;
                     }
                     rounds.fetch_add(1, Relaxed);
                 }
@@ -382,12 +388,21 @@ pub fn write(path: &std::path::Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     Ok(std::fs::rename(temporary, path)?)
 }
 
-async fn control_is_open(config: &std::path::Path) -> Result<bool> {
+/// How far `control` has come; none if its file is as it was and no incident is open.
+async fn open_phase_of_control(config: &std::path::Path, file: &std::path::Path) -> Option<String> {
     let mut command = tokio::process::Command::new(salve_tests::salve());
-    let output = command.args(["incident", "list", "--json"]).env("SALVE_CONFIG", config).output().await?;
-    let list: Value = serde_json::from_slice(&output.stdout)?;
-    let is_open = |incident: &Value| incident["services"][0] == "control" && incident["closed"].is_null();
-    Ok(list.as_array().into_iter().flatten().any(is_open))
+    command.args(["incident", "list", "--json"]).env("SALVE_CONFIG", config);
+    let output = command.output().await.ok();
+    let list: Value =
+        output.and_then(|output| serde_json::from_slice(&output.stdout).ok()).unwrap_or_default();
+    let is_open = |incident: &&Value| incident["services"][0] == "control" && incident["closed"].is_null();
+    let open = list.as_array().into_iter().flatten().find(is_open);
+    let is_whole = std::fs::read_to_string(file).is_ok_and(|text| text == VICTIM);
+    match open {
+        Some(incident) => Some(incident["phase"].as_str().unwrap_or_default().to_owned()),
+        // A list that could not be had says nothing.
+        None => (!is_whole || list.is_null()).then(String::new),
+    }
 }
 
 fn points_of(resource: &ResourceMetrics) -> u64 {

@@ -48,6 +48,9 @@ enum Step {
     },
 }
 
+/// A series' id, and its points: time, value, flags.
+type PointsOfSeries = (u32, Vec<(u64, f64, u8)>);
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Points {
@@ -55,7 +58,7 @@ struct Points {
     added: Vec<Added>,
     removed: Vec<u32>,
     /// Of each series its points: time, value, flags.
-    points: Vec<(u32, Vec<(u64, f64, u8)>)>,
+    points: Vec<PointsOfSeries>,
     scores: bool,
 }
 
