@@ -193,7 +193,7 @@ mod tests {
         assert!(text.remove(3).starts_with("size     "));
         insta::assert_snapshot!(text.join("\n"), @r"
         probe 0.1.0, an action: Probes.
-        world    action of salve:plugin@0.1.0; imports log, config; no WASI
+        world    action of salve:plugin@0.1.0; imports config, log; no WASI
         limits   64 MiB memory, 100 ms CPU and 600 s in all for a call, 1000 calls to the host, 1024 KiB handed over
         may      write to Salve's log; read all telemetry that Salve keeps; read configuration keys, CHANGE configuration keys; on targets only those that a [[grant]] names
         cannot   reach files, network, environment, real time or other plugins in any other way
