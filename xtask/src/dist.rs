@@ -8,26 +8,22 @@ use crate::{
 use anyhow::{Context, Result};
 use std::{fs, path::Path, process::Command};
 
-/// Crates whose binaries are part of a distribution, and the binaries.
-const BINARIES: [(&str, &str); 3] =
-    [("salve", "salve"), ("salve-demo", "salve-demo"), ("salve-demo-shop", "salve-demo-shop")];
+/// The binaries of a distribution.
+const BINARIES: [&str; 3] = ["salve", "salve-demo", "salve-demo-shop"];
 
 /// Builds binaries, plugins and policies into `target/dist`.
 pub(crate) fn build(workspace: &Workspace, choice: Choice) -> Result<()> {
     // First what can be missing: nobody should wait minutes for that message.
     let wasm = toolchain::find(workspace, choice)?;
-    let mut build = workspace.cargo(&["build", "--release"]);
-    for (package, _) in BINARIES {
-        build.args(["-p", package]);
-    }
-    process::run(&mut build)?;
+    build_products(workspace)?;
     guests::build(workspace, &wasm)?;
     assemble(workspace)
 }
 
-/// Builds what packs plugins.
-pub(crate) fn build_packer(workspace: &Workspace) -> Result<()> {
-    process::run(&mut workspace.cargo(&["build", "--release", "-p", "salve"]))
+/// Builds all binaries. The whole workspace, as for the tests: with another selection of crates, cargo would choose other
+/// features of some dependencies and compile them, and everything above them, again.
+pub(crate) fn build_products(workspace: &Workspace) -> Result<()> {
+    process::run(&mut workspace.cargo(&["build", "--release", "--workspace", "--lib", "--bins"]))
 }
 
 /// Copies binaries and policies to `target/dist`.
@@ -35,7 +31,7 @@ pub(crate) fn assemble(workspace: &Workspace) -> Result<()> {
     let dist = workspace.dist();
     let programs = dist.join("bin");
     create(&programs)?;
-    for (_, binary) in BINARIES {
+    for binary in BINARIES {
         copy(&workspace.release(binary), &programs.join(binary))?;
     }
     let policies = dist.join("policies");

@@ -107,7 +107,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Build(Toolchain { choice }) => dist::build(&workspace, choice)?,
         Task::Guests(Toolchain { choice }) => {
-            dist::build_packer(&workspace)?;
+            dist::build_products(&workspace)?;
             let wasm = toolchain::find(&workspace, choice)?;
             guests::build(&workspace, &wasm)?;
         }
