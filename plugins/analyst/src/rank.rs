@@ -454,8 +454,8 @@ impl Ranking<'_> {
             }
             let dead = silent || case.mechanisms.contains_key("saturation");
             let suspected = case.nats() >= 0.5;
-            // A change that Salve made was watched while it was made.
-            let trusted = if change.author == "salve" { 0.3 } else { 1.0 };
+            // What Salve changed was watched afterwards and taken back if it did not help, so it is hardly ever the next cause.
+            let trusted = if change.author == "salve" { 0.1 } else { 1.0 };
             let weight = trusted * recent * if suspected && !dead { 5.0 } else { 1.0 };
             let from_to = match (&change.before, &change.after) {
                 (Some(before), Some(after)) => format!(" from `{before}` to `{after}`"),
