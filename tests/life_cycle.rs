@@ -14,6 +14,7 @@ const NOTHING: &str = "fn decide(incident, findings, catalogue, history) { [] }\
 /// Short trials; a busy machine is not the new version's fault.
 const ROLLOUT: &str = r#"
 [plugins]
+dev = true
 cache_directory = "CACHE"
 snapshot_ms = 300
 [plugins.limits]
@@ -292,7 +293,7 @@ async fn break_and_heal(daemon: &mut Daemon, break_it: impl Fn() -> Result<()>) 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_action_is_tried_without_effect_and_then_as_canary() -> Result<()> {
     let more = ROLLOUT
-        .replace("[plugins]\ncache_directory = \"CACHE\"\nsnapshot_ms = 300\n", "")
+        .replace("[plugins]\ndev = true\ncache_directory = \"CACHE\"\nsnapshot_ms = 300\n", "")
         .replace("canary_share = 0.5", "canary_share = 1.0")
         + r#"
 [[target]]

@@ -56,6 +56,7 @@ level = "info"
 bucket_ms = 200
 lateness_ms = 100
 [plugins]
+dev = true
 cache_directory = "CACHE"
 snapshot_ms = 500
 [plugins.limits_of.hold-open]

@@ -142,7 +142,7 @@ async fn trust_can_be_taken_back() -> Result<()> {
         std::fs::read_to_string(&lock)?.replace("lowest_version = \"1.0.0\"", "lowest_version = \"1.0.1\"");
     std::fs::write(&lock, raised)?;
     refused_with(&mut daemon, "probe", "nothing below 1.0.1 may load").await?;
-    assert_eq!(listed(&daemon, "probe")?.len(), 1, "it is unloaded");
+    assert!(listed(&daemon, "probe")?.iter().all(|plugin| plugin["stage"] != "active"), "it is unloaded");
 
     let new = author.signed("probe", "1.1.0", "action")?;
     assert!(pull(&daemon, &new, &[])?.status.success());
@@ -166,7 +166,7 @@ async fn trust_can_be_taken_back() -> Result<()> {
         .await?;
     trust(&daemon, "")?;
     refused_with(&mut daemon, "probe", "is not signed by a trusted publisher").await?;
-    assert_eq!(listed(&daemon, "probe")?.len(), 1, "it is unloaded");
+    assert!(listed(&daemon, "probe")?.iter().all(|plugin| plugin["stage"] != "active"), "it is unloaded");
     Ok(())
 }
 
