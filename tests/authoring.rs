@@ -240,6 +240,24 @@ fn detector_from_nothing() -> Result<()> {
     whole_way("rust", "detector")
 }
 
+/// Guarantees: so do all roles in Go, and they give the same answers as those in Rust: the cases are the same.
+#[test]
+fn go_from_nothing() -> Result<()> {
+    ["action", "agent", "detector"].into_iter().try_for_each(|role| whole_way("go", role))
+}
+
+/// Guarantees: so do all roles in JavaScript.
+#[test]
+fn javascript_from_nothing() -> Result<()> {
+    ["action", "agent", "detector"].into_iter().try_for_each(|role| whole_way("js", role))
+}
+
+/// Guarantees: so do all roles in Python.
+#[test]
+fn python_from_nothing() -> Result<()> {
+    ["action", "agent", "detector"].into_iter().try_for_each(|role| whole_way("python", role))
+}
+
 /// The request of the templates, with `change` made to it.
 fn request(desk: &Desk, change: impl FnOnce(&mut Value)) -> Result<String> {
     let path = salve_tests::root().join("host/authoring/templates/all/recorded/incident.json.in");
