@@ -11,14 +11,12 @@ use salve_authoring::{Project, Silent};
 use salve_model::{
     Attributes, Target, TargetId, Tenant,
     batch::{Batch, SeriesAdded},
-    call::{
-        BoxFuture, CallError, EdgeStats, HttpResponse, Read, ReadAnswer, SeriesInfo, ServiceStats, Session,
-        Telemetry, Write, WriteAnswer,
-    },
+    call::{BoxFuture, CallError, HttpResponse, Read, ReadAnswer, Session, Write, WriteAnswer},
     incident::IncidentId,
-    telemetry::{Change, SeriesKey, SeriesRef},
+    telemetry::{SeriesKey, SeriesRef},
 };
 use salve_plugins::{ActionRequest, DetectorOptions, GuestLogLine, HostConfig, LogSink, Plugin, PluginHost};
+use salve_tests::at_once::AtOnce;
 use std::{
     path::Path,
     process::Command,
@@ -176,7 +174,7 @@ async fn sleeps_random_numbers_and_panics() {
     for _ in 0..2 {
         let began = Instant::now();
         let request = request(r#"{"sleep_ms":200}"#);
-        let plan = host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap();
+        let plan = host.plan(&plugin, request, Arc::new(Statistics), Arc::new(AtOnce)).await.unwrap();
         let took = began.elapsed();
         let number = |name: &str| plan.extra[name].parse::<u64>().unwrap();
         assert!((200..400).contains(&number("slept_ms")), "{:?}", plan.extra);
@@ -194,7 +192,7 @@ async fn sleeps_random_numbers_and_panics() {
     let bytes = built("tests/plugins/go-runtime");
     let plugin = host.load_bytes(Path::new("go-runtime"), &bytes).unwrap();
     let request = request(r#"{"panic":"all is lost"}"#);
-    host.plan(&plugin, request, Arc::new(Statistics), Arc::new(Statistics)).await.unwrap_err();
+    host.plan(&plugin, request, Arc::new(Statistics), Arc::new(AtOnce)).await.unwrap_err();
     assert_eq!(plugin.counters().traps_total, 1);
     let lines = lines.0.lock().unwrap();
     assert_eq!(lines[0].message, "panic: all is lost");
@@ -213,24 +211,6 @@ impl Session for Statistics {
 
     fn write(&self, _: Write) -> BoxFuture<'_, Result<WriteAnswer, CallError>> {
         Box::pin(async { Err(CallError::TimedOut) })
-    }
-}
-
-impl Telemetry for Statistics {
-    fn services(&self, _: u64, _: u64) -> Vec<ServiceStats> {
-        Vec::new()
-    }
-    fn edges(&self, _: u64, _: u64) -> Vec<EdgeStats> {
-        Vec::new()
-    }
-    fn changes(&self, _: u64, _: u64) -> Vec<Change> {
-        Vec::new()
-    }
-    fn find(&self, _: &str, _: &str) -> Vec<SeriesInfo> {
-        Vec::new()
-    }
-    fn points(&self, _: u32, _: u64, _: u64) -> Vec<(u64, f64)> {
-        Vec::new()
     }
 }
 
@@ -253,7 +233,7 @@ async fn what_calls_cost() {
     let mut times = Vec::new();
     for _ in 0..1_000 {
         let began = Instant::now();
-        let plan = host.plan(&plugin, request(), Arc::new(Statistics), Arc::new(Statistics)).await.unwrap();
+        let plan = host.plan(&plugin, request(), Arc::new(Statistics), Arc::new(AtOnce)).await.unwrap();
         times.push(began.elapsed());
         assert_eq!(plan.steps.len(), 1);
     }

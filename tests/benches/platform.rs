@@ -3,17 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
 use anyhow::{Context, Result};
-use salve_model::{
-    Attributes, Target, TargetId,
-    call::{
-        BoxFuture, CallError, EdgeStats, ProcessStatus, Read, ReadAnswer, SeriesInfo, ServiceStats, Session,
-        Telemetry, Write, WriteAnswer,
-    },
-    incident::IncidentId,
-    telemetry::Change,
-};
+use salve_model::{Attributes, Target, TargetId, incident::IncidentId};
 use salve_plugins::{ActionRequest, HostConfig, PluginHost};
-use salve_tests::plugins;
+use salve_tests::{at_once::AtOnce, plugins};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -241,41 +233,5 @@ mod raw {
         async fn restart(&mut self, _: String) -> Answer<types::Receipt> {
             Ok(Err(types::CallError::TimedOut))
         }
-    }
-}
-
-/// Brokers that answer at once.
-struct AtOnce;
-
-impl Session for AtOnce {
-    fn read(&self, _: Read) -> BoxFuture<'_, Result<ReadAnswer, CallError>> {
-        let status = ProcessStatus {
-            pid: Some(1),
-            started: Some(1),
-            state: "running".into(),
-            ..ProcessStatus::default()
-        };
-        Box::pin(async move { Ok(ReadAnswer::ProcessStatus(status)) })
-    }
-    fn write(&self, _: Write) -> BoxFuture<'_, Result<WriteAnswer, CallError>> {
-        Box::pin(async { Err(CallError::TimedOut) })
-    }
-}
-
-impl Telemetry for AtOnce {
-    fn services(&self, _: u64, _: u64) -> Vec<ServiceStats> {
-        Vec::new()
-    }
-    fn edges(&self, _: u64, _: u64) -> Vec<EdgeStats> {
-        Vec::new()
-    }
-    fn changes(&self, _: u64, _: u64) -> Vec<Change> {
-        Vec::new()
-    }
-    fn find(&self, _: &str, _: &str) -> Vec<SeriesInfo> {
-        Vec::new()
-    }
-    fn points(&self, _: u32, _: u64, _: u64) -> Vec<(u64, f64)> {
-        Vec::new()
     }
 }

@@ -14,18 +14,14 @@ use prost::Message;
 use salve_model::{
     Attributes, Target, TargetId, Tenant,
     batch::{Batch, SeriesAdded},
-    call::{
-        BoxFuture, CallError, EdgeStats, ProcessStatus, Read, ReadAnswer, SeriesInfo, ServiceStats, Session,
-        Telemetry, Write, WriteAnswer,
-    },
     incident::IncidentId,
-    telemetry::{Change, SeriesKey, SeriesRef},
+    telemetry::{SeriesKey, SeriesRef},
     time::Now,
 };
 use salve_plugin::Detector;
 use salve_plugins::{ActionRequest, DetectorInstance, DetectorOptions, HostConfig, Plugin, PluginHost};
 use salve_signals::{DetectorBinding, SeriesSelector, Signal, Signals, SignalsConfig};
-use salve_tests::{plugins, shop, world::attribute};
+use salve_tests::{at_once::AtOnce, plugins, shop, world::attribute};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -219,42 +215,6 @@ async fn wasm_and_native(host: &PluginHost) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Brokers that answer at once.
-struct AtOnce;
-
-impl Session for AtOnce {
-    fn read(&self, _: Read) -> BoxFuture<'_, Result<ReadAnswer, CallError>> {
-        let status = ProcessStatus {
-            pid: Some(1),
-            started: Some(1),
-            state: "running".into(),
-            ..ProcessStatus::default()
-        };
-        Box::pin(async move { Ok(ReadAnswer::ProcessStatus(status)) })
-    }
-    fn write(&self, _: Write) -> BoxFuture<'_, Result<WriteAnswer, CallError>> {
-        Box::pin(async { Err(CallError::TimedOut) })
-    }
-}
-
-impl Telemetry for AtOnce {
-    fn services(&self, _: u64, _: u64) -> Vec<ServiceStats> {
-        Vec::new()
-    }
-    fn edges(&self, _: u64, _: u64) -> Vec<EdgeStats> {
-        Vec::new()
-    }
-    fn changes(&self, _: u64, _: u64) -> Vec<Change> {
-        Vec::new()
-    }
-    fn find(&self, _: &str, _: &str) -> Vec<SeriesInfo> {
-        Vec::new()
-    }
-    fn points(&self, _: u32, _: u64, _: u64) -> Vec<(u64, f64)> {
-        Vec::new()
-    }
 }
 
 /// Times of so many plans, in microseconds.

@@ -3,6 +3,7 @@
 //!
 //! What is needed is built by `cargo xtask build`; a part that is missing fails the test and says so.
 
+pub mod at_once;
 pub mod components;
 pub mod daemon;
 pub mod registry;
