@@ -40,6 +40,11 @@ pub const SECRET: &str = "Bearer kept-by-the-host-31415";
 /// A variable of the daemon's own environment; no guest may see it.
 pub const VARIABLE: &str = "abuse-variable-27182";
 
+/// What the load is sent with; it may say anything.
+pub const SENDER: &str = "sender-of-the-load-1618";
+/// What a stranger sends with, who may speak of their own services only.
+pub const STRANGER: &str = "stranger-next-door-1414";
+
 /// First-party components that are at work, and a detector of the tests.
 const PLUGINS: [&str; 4] = ["holt-winters", "analyst", "set-config", "restart-process"];
 
@@ -48,6 +53,12 @@ mode = "act"
 [otlp]
 grpc_address = "127.0.0.1:0"
 http_address = "127.0.0.1:0"
+[[otlp.tokens]]
+token = "SENDER"
+[[otlp.tokens]]
+token = "STRANGER"
+tenant = "stranger"
+assert = { "service.name" = ["stranger-*"] }
 [health]
 address = "127.0.0.1:OWN_HEALTH"
 [log]
@@ -58,6 +69,7 @@ lateness_ms = 100
 [plugins]
 dev = true
 cache_directory = "CACHE"
+compile_memory_bytes = 268435456
 snapshot_ms = 500
 [plugins.limits_of.hold-open]
 wall_clock_ms = 2000
@@ -171,7 +183,10 @@ impl Arena {
         for attack in attacks {
             config.push_str(&attack.config(&nasty.0, &forbidden.0));
         }
-        let config = config.replace("OWN_HEALTH", &health);
+        let config = config
+            .replace("OWN_HEALTH", &health)
+            .replace("\"SENDER\"", &format!("{SENDER:?}"))
+            .replace("\"STRANGER\"", &format!("{STRANGER:?}"));
         let mut daemon = Daemon::prepare(&config, POLICY, &PLUGINS)?;
         std::fs::write(daemon.path("kept"), SECRET)?;
         std::fs::write(daemon.path("control.toml"), VICTIM)?;
@@ -442,10 +457,16 @@ pub fn gauge(service: &str, name: &str, values: &[(&str, f64)]) -> ResourceMetri
     }
 }
 
-/// Sends an export; gives how many points were refused.
+/// Sends an export of the load; gives how many points were refused.
 pub async fn export(client: &reqwest::Client, endpoint: &str, body: Vec<u8>) -> Result<u64> {
+    export_as(SENDER, client, endpoint, body).await
+}
+
+/// The same with another token.
+pub async fn export_as(token: &str, client: &reqwest::Client, endpoint: &str, body: Vec<u8>) -> Result<u64> {
     let request = client
         .post(format!("{endpoint}/v1/metrics"))
+        .bearer_auth(token)
         .header("content-type", "application/x-protobuf")
         .body(body);
     let response = request.send().await?;

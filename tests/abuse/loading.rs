@@ -279,14 +279,17 @@ fn bombs() -> Vec<Attack> {
             self::text(&text, &manifest("guest", "agent", ""))
         }),
         refused("too-large", "is larger than", || Ok(vec![0; (64 << 20) + 1])),
+        refused("compiler-bomb", "bytes that compiling may use", || {
+            // Six million bytes of code, of which a compiler makes hundreds of millions.
+            packed_as(
+                &one_function("(drop (i32.add (i32.const 1) (i32.const 2))) ", 1_000_000)?,
+                "bomb",
+                "agent",
+            )
+        }),
         Attack::free("load::huge-function", |arena: &Arena| {
-            // Takes a while to compile, on other threads than telemetry and healing.
-            let body = "(drop (i32.add (i32.const 1) (i32.const 2))) ".repeat(150_000);
-            let module = wat::parse_str(format!(
-                "(module (memory (export \"memory\") 1) {} (func (export \"salve:plugin/consult@0.1.0#consult\") \
-                 (param i32 i32 i64 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {body} unreachable))",
-                crate::detectors::REALLOC
-            ))?;
+            // Takes a while to compile, in another process than telemetry and healing.
+            let module = one_function("(drop (i32.add (i32.const 1) (i32.const 2))) ", 150_000)?;
             // Named so that no incident asks it before `analyst`.
             arena.drop_plugin("huge-function", &packed_as(&module, "zz-huge", "agent")?)?;
             arena.control_goes_on()?;
@@ -294,6 +297,16 @@ fn bombs() -> Vec<Attack> {
             arena.remove_plugin("huge-function")
         }),
     ]
+}
+
+/// An agent of one function that repeats the same code.
+fn one_function(code: &str, times: usize) -> Result<Vec<u8>> {
+    Ok(wat::parse_str(format!(
+        "(module (memory (export \"memory\") 1) {} (func (export \"salve:plugin/consult@0.1.0#consult\") \
+         (param i32 i32 i64 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {} unreachable))",
+        crate::detectors::REALLOC,
+        code.repeat(times)
+    ))?)
 }
 
 fn packed_as(module: &[u8], name: &str, role: &str) -> Result<Vec<u8>> {

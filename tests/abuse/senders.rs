@@ -1,7 +1,7 @@
 //! Senders of telemetry and others who knock at open ports. What `bad_input.rs` shows for a quiet daemon holds under attack too.
 
 use crate::{
-    arena::{Arena, export, gauge},
+    arena::{Arena, SENDER, STRANGER, export, export_as, gauge},
     attack::Attack,
 };
 use anyhow::{Context, Result, ensure};
@@ -20,15 +20,22 @@ fn connect(arena: &Arena) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Posts a body as OTLP and gives the status; a connection that is closed early counts as 413.
-fn post(arena: &Arena, headers: &[(&str, &str)], body: Vec<u8>) -> Result<u16> {
+/// Posts a body as OTLP with a token and gives the status; a connection that is closed early counts as 413.
+fn post(arena: &Arena, token: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<u16> {
     arena.block_on(async {
-        let mut request = client().post(format!("{}/v1/metrics", arena.otlp)).body(body);
+        let url = format!("{}/v1/metrics", arena.otlp);
+        let mut request = client().post(url).bearer_auth(token).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         Ok(request.send().await.map_or(413, |response| response.status().as_u16()))
     })
+}
+
+/// An export that says that a service is sick.
+fn sick(service: &str) -> Vec<u8> {
+    ExportMetricsServiceRequest { resource_metrics: vec![gauge(service, "abuse.level", &[("", 1_000.0)])] }
+        .encode_to_vec()
 }
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -41,7 +48,7 @@ fn status(
 ) -> Attack {
     Attack::free(&format!("sender::{name}"), move |arena: &Arena| {
         for _ in 0..20 {
-            let got = post(arena, headers, body()?)?;
+            let got = post(arena, SENDER, headers, body()?)?;
             ensure!(got == status, "status {got}");
         }
         Ok(())
@@ -61,6 +68,21 @@ pub fn attacks() -> Vec<Attack> {
         }),
         status("too-large", 413, &[PROTOBUF], || Ok(vec![0; 20_000_000])),
         status("deep-json", 400, &[("content-type", "application/json")], || Ok(b"[".repeat(1_000_000))),
+        Attack::free("sender::token-nobody-has", |arena: &Arena| {
+            for token in ["", "x", &SENDER[1..], &format!("{SENDER}x")] {
+                let got = post(arena, token, &[PROTOBUF], sick("control"))?;
+                ensure!(got == 401, "token `{token}`: status {got}");
+            }
+            Ok(())
+        }),
+        Attack::free("sender::speaks-of-others", |arena: &Arena| {
+            // Of a service that is a target, of nobody's, and of their own.
+            for (service, refused) in [("control", 1), ("nobody", 1), ("stranger-1", 0)] {
+                let got = arena.block_on(export_as(STRANGER, &client(), &arena.otlp, sick(service)))?;
+                ensure!(got == refused, "{got} points about {service} refused");
+            }
+            Ok(())
+        }),
         Attack::free("sender::idle-connections", |arena: &Arena| {
             let held: Vec<TcpStream> = (0..300).map(|_| connect(arena)).collect::<Result<_>>()?;
             arena.control_goes_on()?;

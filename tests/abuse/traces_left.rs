@@ -1,7 +1,7 @@
 //! What is left after all attacks.
 
 use crate::{
-    arena::{Arena, SECRET, VARIABLE},
+    arena::{Arena, SECRET, SENDER, STRANGER, VARIABLE},
     attack::Attack,
 };
 use anyhow::{Result, ensure};
@@ -56,7 +56,7 @@ fn no_secret_was_told(arena: &Arena, _: &[Attack]) -> Result<()> {
     let ledger =
         String::from_utf8(arena.daemon.salve(&["ledger", "show", "--json", "--limit", "1000000"])?.stdout)?;
     for (place, text) in [("log", arena.daemon.log()), ("ledger", ledger)] {
-        for secret in [SECRET.trim_start_matches("Bearer "), VARIABLE] {
+        for secret in [SECRET.trim_start_matches("Bearer "), VARIABLE, SENDER, STRANGER] {
             ensure!(!text.contains(secret), "`{secret}` stands in the {place}");
         }
         ensure!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "the {place} has control characters");

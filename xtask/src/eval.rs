@@ -1,6 +1,6 @@
 //! The demo, many times: how often and how fast each fault is healed.
 
-use crate::{dist, process, toolchain::Choice, workspace::Workspace};
+use crate::{dist, process, test::SILENCE_MAX, toolchain::Choice, workspace::Workspace};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, process::ExitCode};
@@ -125,7 +125,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         }
         let mut text = String::new();
         // The demo's exit code says that a fault was not handled rightly: that is counted below.
-        let ended = process::run_lines(&mut demo, |line| {
+        let ended = process::run_lines(&mut demo, SILENCE_MAX, |line| {
             text.push_str(line);
             text.push('\n');
         });

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -16,17 +17,36 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("`{shown}` failed: {status}") }
 }
 
-/// Runs `command` and gives each line of its standard output to `line` while it is also shown.
-pub(crate) fn run_lines(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
+/// Runs `command` and gives each line of its standard output to `line` while it is also shown. One that says nothing for
+/// longer than `silence` hangs: it is stopped.
+pub(crate) fn run_lines(command: &mut Command, silence: Duration, mut line: impl FnMut(&str)) -> Result<()> {
     let shown = show(command);
     let start = || format!("cannot start `{shown}`");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(start)?;
     let output = child.stdout.take().with_context(start)?;
-    for text in BufReader::new(output).split(b'\n') {
-        let text = text.with_context(|| format!("cannot read what `{shown}` says"))?;
-        let text = String::from_utf8_lossy(&text);
-        println!("{text}");
-        line(&text);
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for text in BufReader::new(output).split(b'\n') {
+            if sender.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let mut last = String::new();
+    loop {
+        match lines.recv_timeout(silence) {
+            Ok(text) => {
+                let text = text.with_context(|| format!("cannot read what `{shown}` says"))?;
+                last = String::from_utf8_lossy(&text).into_owned();
+                println!("{last}");
+                line(&last);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().and_then(|()| child.wait()).with_context(|| format!("cannot stop `{shown}`"))?;
+                bail!("`{shown}` hangs: the last line, {} s ago, was `{last}`", silence.as_secs());
+            }
+        }
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
     if status.success() { Ok(()) } else { bail!("`{shown}` failed: {status}") }
@@ -91,13 +111,19 @@ mod tests {
     fn a_hanging_program_is_stopped() {
         let error = run_within(Command::new("sleep").arg("600"), Duration::from_millis(100)).unwrap_err();
         assert_eq!(error.to_string(), "`sleep 600` did not end within 0 s");
+
+        let mut silent = Command::new("sh");
+        silent.args(["-c", "echo ready; exec sleep 600"]);
+        let error = run_lines(&mut silent, Duration::from_millis(500), |_| ()).unwrap_err();
+        assert!(error.to_string().ends_with("hangs: the last line, 0 s ago, was `ready`"), "{error}");
     }
 
     /// Guarantees: failures name the command; lines arrive one by one.
     #[test]
     fn failures_are_named() {
         let mut lines = Vec::new();
-        let error = run_lines(Command::new("sh").args(["-c", "echo a; echo b; exit 3"]), |line| {
+        let patience = Duration::from_secs(60);
+        let error = run_lines(Command::new("sh").args(["-c", "echo a; echo b; exit 3"]), patience, |line| {
             lines.push(line.to_owned());
         })
         .unwrap_err();

@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// A test program that says nothing for so long hangs. The longest test takes a third of it on two busy cores.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_mins(15);
+
 /// Tests counted from what the test programs say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
@@ -136,7 +139,7 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
                     let mut test = workspace.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
                     test.env("PATH", toolchain::go::path(workspace)?);
                     wasm.tell_tests(&mut test);
-                    process::run_lines(&mut test, |line| counts.add(line))
+                    process::run_lines(&mut test, SILENCE_MAX, |line| counts.add(line))
                 });
                 run.phase("policy tests", || policies(workspace, &mut counts));
             } else {

@@ -7,7 +7,7 @@
 mod debian;
 pub(crate) mod go;
 mod node;
-mod packages;
+pub(crate) mod packages;
 #[path = "../../host/authoring/src/build/pins.rs"]
 mod pins;
 mod program;

@@ -2,6 +2,7 @@
 
 use salve_model::mode::Mode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Guards and times. Comes with `Event::Configured`, so that a replay has the settings that were in force.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Settings {
     pub resettle_ms: u64,
     /// Abnormal points in a row before a series becomes a symptom. 1: at once.
     pub confirm_points: u32,
+    /// The same for what single detectors say, by the name of their binding; else `confirm_points`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub confirm_points_of: BTreeMap<String, u32>,
     /// Longest time between two of these points, in milliseconds: somewhat more than two steps of the slowest series.
     pub confirm_within_ms: u64,
     /// Most series with abnormal points that are no symptom yet; beyond it the oldest is forgotten and counted.
@@ -81,6 +85,7 @@ impl Default for Settings {
             settle_ms: 15_000,
             resettle_ms: 30_000,
             confirm_points: 2,
+            confirm_points_of: BTreeMap::new(),
             confirm_within_ms: 150_000,
             candidates_max: 10_000,
             correlate_hops_max: 2,
@@ -110,6 +115,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Abnormal points in a row before what this detector says of a series makes a symptom of it.
+    pub(crate) fn confirm_points_by(&self, detector: &str) -> u32 {
+        self.confirm_points_of.get(detector).copied().unwrap_or(self.confirm_points)
+    }
+
     /// How long to wait for telemetry after a restart, in milliseconds.
     pub(crate) fn after_restart_ms(&self) -> u64 {
         self.resettle_ms.max(self.settle_ms)

@@ -252,7 +252,7 @@ impl<'a> Stepper<'a> {
         let Some(candidate) = Candidate::after(known, observation, self.now, &self.core.settings) else {
             return;
         };
-        if candidate.points < self.core.settings.confirm_points {
+        if candidate.points < self.core.settings.confirm_points_by(&observation.detector) {
             let forgotten = self.candidates_to_forget(series);
             self.commit(Change::Suspected { series, candidate, forgotten });
         } else {

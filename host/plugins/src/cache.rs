@@ -101,18 +101,13 @@ impl Cache {
         }
     }
 
-    /// Keeps a compiled component. Failing to is no failure of the load: it is only slower next time.
-    pub(crate) fn store(&self, component: &Component, digest: &str) {
+    /// Keeps what was compiled of the component with this digest.
+    pub(crate) fn store(&self, compiled: &[u8], digest: &str) -> io::Result<()> {
         let path = self.artefact(digest);
-        let stored = component.serialize().map_err(io::Error::other).and_then(|bytes| {
-            self.make_room(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
-            self.write(&path, &bytes)?;
-            // After the artefact: until this stands, nothing is loaded.
-            self.write(&digest_file(&path), pack::digest(&bytes).as_bytes())
-        });
-        if let Err(error) = stored {
-            tracing::warn!(path = %path.display(), %error, "Compiled plugin cannot be kept; it will be compiled again.");
-        }
+        self.make_room(u64::try_from(compiled.len()).unwrap_or(u64::MAX))?;
+        self.write(&path, compiled)?;
+        // After the artefact: until this stands, nothing is loaded.
+        self.write(&digest_file(&path), pack::digest(compiled).as_bytes())
     }
 
     fn artefact(&self, digest: &str) -> PathBuf {

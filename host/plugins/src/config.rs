@@ -3,7 +3,7 @@
 //! Limits come from four places: the defaults of the role, `limits` for all plugins, `plugins.NAME` for one, and the
 //! plugin's own manifest, which can only lower them.
 
-use crate::manifest::Role;
+use crate::{compiler::CompilerProgram, manifest::Role};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -115,6 +115,15 @@ pub struct HostConfig {
     /// Largest component that is read, in bytes. Default: 64 MiB.
     #[serde(default = "defaults::component_bytes_max")]
     pub component_bytes_max: u64,
+    /// Program that compiles components. None: they are compiled in this process, which suits tools that soon end.
+    #[serde(skip)]
+    pub compiler: Option<CompilerProgram>,
+    /// Memory that this program may use, in bytes. Default: 1 GiB.
+    #[serde(default = "defaults::compile_memory_bytes")]
+    pub compile_memory_bytes: u64,
+    /// How long it may take for one component, in milliseconds. Default: 300,000.
+    #[serde(default = "defaults::compile_timeout_ms")]
+    pub compile_timeout_ms: u64,
     /// Most guest instances alive at one time, detectors included. Default: 200.
     #[serde(default = "defaults::instances_max")]
     pub instances_max: u32,
@@ -159,6 +168,12 @@ mod defaults {
     pub(super) fn component_bytes_max() -> u64 {
         64 << 20
     }
+    pub(super) fn compile_memory_bytes() -> u64 {
+        1 << 30
+    }
+    pub(super) fn compile_timeout_ms() -> u64 {
+        300_000
+    }
     pub(super) fn instances_max() -> u32 {
         200
     }
@@ -187,6 +202,9 @@ impl HostConfig {
             cache_dir: cache_dir.into(),
             cache_bytes_max: defaults::cache_bytes_max(),
             component_bytes_max: defaults::component_bytes_max(),
+            compiler: None,
+            compile_memory_bytes: defaults::compile_memory_bytes(),
+            compile_timeout_ms: defaults::compile_timeout_ms(),
             instances_max: defaults::instances_max(),
             calls_max: defaults::calls_max(),
             guest_threads: None,

@@ -23,6 +23,11 @@ pub(crate) fn engine(settings: &HostConfig) -> wasmtime::Result<Engine> {
     }
 }
 
+/// Makes an engine that compiles for the one above and runs nothing.
+pub(crate) fn compiler(settings: &HostConfig) -> wasmtime::Result<Engine> {
+    Engine::new(&common(settings))
+}
+
 fn common(settings: &HostConfig) -> Config {
     let stack_bytes = usize::try_from(settings.stack_bytes).unwrap_or(usize::MAX / 4);
     let mut config = Config::new();

@@ -4,6 +4,7 @@ use crate::{
     admission::{self, Refusal},
     bindings::exports::salve::plugin::{act, consult, detect},
     cache::{Cache, CacheError},
+    compiler,
     config::{HostConfig, Limits},
     contract::ContractVersion,
     counters::{Counters, PluginCounters},
@@ -131,6 +132,7 @@ pub(crate) struct HostInner {
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) calls: Arc<Semaphore>,
     cache: Cache,
+    compiling: Mutex<()>,
     /// Taken when the host is dropped.
     runtime: Option<Runtime>,
     pub(crate) guests: tokio::runtime::Handle,
@@ -354,6 +356,7 @@ impl PluginHost {
             logs,
             calls,
             cache,
+            compiling: Mutex::default(),
             runtime: Some(runtime),
             guests,
         })))
@@ -398,6 +401,16 @@ impl PluginHost {
         self.load_bytes_since(path, bytes, Instant::now())
     }
 
+    /// One at a time: each uses as many cores as there are. Who waited may find that another load has compiled the same.
+    fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, String> {
+        let host = &*self.0;
+        let _turn = host.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        match host.cache.load(&host.engine, digest) {
+            Some(component) => Ok(component),
+            None => compiler::compile(&host.config, &host.engine, &host.cache, bytes, digest),
+        }
+    }
+
     fn load_bytes_since(&self, path: &Path, bytes: &[u8], began: Instant) -> Result<Arc<Plugin>, LoadError> {
         let refused = |source| LoadError::Refused { path: path.to_owned(), source };
         let compile = |error: wasmtime::Error| LoadError::Compile {
@@ -428,9 +441,8 @@ impl PluginHost {
             Some(component) => component,
             None => {
                 admission::admit(bytes, &manifest).map_err(refused)?;
-                let component = Component::from_binary(engine, bytes).map_err(compile)?;
-                self.0.cache.store(&component, &digest);
-                component
+                self.compile(bytes, &digest)
+                    .map_err(|message| LoadError::Compile { path: path.to_owned(), message })?
             }
         };
         let pre = engine::linker(engine, &manifest)

@@ -4,31 +4,30 @@
 //! the library's source, unpack them in a folder of our own, and build the standard library once from that source with that
 //! compiler. Its linker for WebAssembly is taken from the installed Rust.
 
-use super::{TARGET, rustc, write_crate};
+use super::{
+    TARGET,
+    packages::{Apt, Wanted, lock},
+    rustc, write_crate,
+};
 use crate::process;
 use anyhow::{Context, Result, bail, ensure};
 use std::{
-    collections::BTreeSet,
     env,
     ffi::OsString,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// What is asked for by name; the packages that hold their libraries carry versions in theirs, so apt is asked for those.
-const PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
-
-/// File that says that all packages are unpacked. Written last: what a broken run left is made again.
-const UNPACKED: &str = "unpacked";
+/// The compiler and the library's source; the packages that hold its libraries carry versions in their names.
+const WANTED: Wanted = Wanted {
+    names: &["rustc-web", "rust-web-src"],
+    part: |package| package.starts_with("libstd-rust-web") || package.starts_with("libllvm"),
+    why: "about 140 MB, to compile plugins to WebAssembly",
+};
 
 /// File that says that the standard library is built.
 const BUILT: &str = "built";
-
-/// Dependencies that are worth unpacking; the others are part of any system that compiles Rust.
-fn is_part(package: &str) -> bool {
-    package.starts_with("libstd-rust-web") || package.starts_with("libllvm")
-}
 
 /// Unpacked and built below `cache`; gives back the environment that makes cargo use it.
 pub(super) fn install(cache: &Path) -> Result<Vec<(String, OsString)>> {
@@ -46,34 +45,11 @@ pub(super) fn install(cache: &Path) -> Result<Vec<(String, OsString)>> {
 
 /// Downloads and unpacks the packages, if they are not here yet; gives back the folder in which they are.
 pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
-    let _lock = lock(cache)?;
-    let apt = Apt::find(cache)?;
-    let root = cache.join(format!("rust-debian-{}", apt.version(PACKAGES[0])?));
-    let unpacked = root.join(UNPACKED);
-    if unpacked.is_file() {
-        return Ok(root);
-    }
-    let packages = apt.packages()?;
-    eprintln!(
-        "downloading {} from Debian into {} (about 140 MB), to compile plugins to WebAssembly",
-        packages.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
-        cache.display()
-    );
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("cannot remove `{}`", root.display()))?;
-    }
-    apt.unpack(&packages, &root)?;
-    fs::write(&unpacked, "").with_context(|| format!("cannot write `{}`", unpacked.display()))?;
+    let apt = Apt::find(WANTED.names, cache)?;
+    // Of each version a folder: a standard library fits one compiler only.
+    let root = cache.join(format!("rust-debian-{}", apt.version(WANTED.names[0])?));
+    apt.unpack(&WANTED, &root)?;
     Ok(root)
-}
-
-/// One xtask at a time works in `cache`.
-fn lock(cache: &Path) -> Result<File> {
-    let path = cache.join("lock");
-    let locking = || format!("cannot lock `{}`", path.display());
-    let file = File::create(&path).with_context(locking)?;
-    file.lock().with_context(locking)?;
-    Ok(file)
 }
 
 /// The installed Rust's own linker for WebAssembly.
@@ -87,112 +63,6 @@ fn linker() -> Result<PathBuf> {
         linker.display()
     );
     Ok(linker)
-}
-
-/// `apt-get` and `apt-cache`, with package lists of our own if the system has none that know the packages.
-struct Apt {
-    options: Vec<OsString>,
-}
-
-impl Apt {
-    fn find(cache: &Path) -> Result<Self> {
-        for program in ["apt-get", "apt-cache", "dpkg-deb"] {
-            process::output(Command::new(program).arg("--version"))
-                .context("this way needs a Debian system")?;
-        }
-        // As root, apt would drop to a user that cannot write here; to others the option means nothing.
-        let sandbox = "-oAPT::Sandbox::User=root";
-        let system = Self { options: vec![sandbox.into()] };
-        if system.knows_packages() {
-            return Ok(system);
-        }
-        let lists = cache.join("apt");
-        fs::create_dir_all(lists.join("lists/partial"))
-            .and_then(|()| fs::create_dir_all(lists.join("cache/archives/partial")))
-            .with_context(|| format!("cannot create `{}`", lists.display()))?;
-        let option = |name: &str, folder: &str| {
-            let mut option = OsString::from(format!("-o{name}="));
-            option.push(lists.join(folder));
-            option
-        };
-        let own = Self {
-            options: vec![
-                option("Dir::State::Lists", "lists"),
-                option("Dir::Cache", "cache"),
-                sandbox.into(),
-            ],
-        };
-        eprintln!(
-            "updating Debian's package lists in {}: the system's do not know {}",
-            lists.display(),
-            PACKAGES[0]
-        );
-        process::run(Command::new("apt-get").args(&own.options).args(["-q", "update"]))?;
-        ensure!(own.knows_packages(), "Debian's package lists here have no `{}`", PACKAGES[0]);
-        Ok(own)
-    }
-
-    fn knows_packages(&self) -> bool {
-        PACKAGES.iter().all(|package| self.version(package).is_ok())
-    }
-
-    /// The version that would be downloaded.
-    fn version(&self, package: &str) -> Result<String> {
-        let text = process::output(
-            Command::new("apt-cache").args(&self.options).args(["policy", package]).env("LC_ALL", "C"),
-        )?;
-        candidate(&text).with_context(|| format!("apt knows no package `{package}`"))
-    }
-
-    /// [`PACKAGES`] and those of their dependencies that matter, all the way down.
-    fn packages(&self) -> Result<BTreeSet<String>> {
-        let mut found: BTreeSet<String> = PACKAGES.map(str::to_owned).into();
-        let mut open: Vec<String> = found.iter().cloned().collect();
-        while let Some(package) = open.pop() {
-            let text = process::output(
-                Command::new("apt-cache").args(&self.options).args(["depends", &package]).env("LC_ALL", "C"),
-            )?;
-            for dependency in dependencies(&text).filter(|dependency| is_part(dependency)) {
-                if found.insert(dependency.to_owned()) {
-                    open.push(dependency.to_owned());
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Downloads `packages` and unpacks them in `root`.
-    fn unpack(&self, packages: &BTreeSet<String>, root: &Path) -> Result<()> {
-        let downloads = root.join("downloads");
-        fs::create_dir_all(&downloads).with_context(|| format!("cannot create `{}`", downloads.display()))?;
-        process::run(
-            Command::new("apt-get")
-                .args(&self.options)
-                .args(["-q", "download"])
-                .args(packages)
-                .current_dir(&downloads),
-        )?;
-        let listing = || format!("cannot read `{}`", downloads.display());
-        for file in fs::read_dir(&downloads).with_context(listing)? {
-            let file = file.with_context(listing)?.path();
-            process::run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(root))?;
-        }
-        fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove `{}`", downloads.display()))
-    }
-}
-
-/// `Candidate: VERSION` of `apt-cache policy`.
-fn candidate(text: &str) -> Option<String> {
-    let version = text.lines().find_map(|line| line.trim().strip_prefix("Candidate:"))?.trim();
-    (version != "(none)").then(|| version.replace([':', '~', '/'], "-"))
-}
-
-/// `Depends: NAME` of `apt-cache depends`, without virtual packages.
-fn dependencies(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .filter_map(|line| line.trim().trim_start_matches('|').strip_prefix("Depends:"))
-        .map(str::trim)
-        .filter(|name| !name.starts_with('<'))
 }
 
 /// The unpacked packages.
@@ -272,17 +142,10 @@ fn cargo_variable(setting: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Guarantees: what apt says is understood: versions make folder names, virtual packages are left out.
+    /// Guarantees: of the compiler's dependencies those are taken that hold its own libraries; cargo is told where the linker is.
     #[test]
-    fn apt_is_understood() {
-        let policy =
-            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n  Version table:\n";
-        assert_eq!(candidate(policy).as_deref(), Some("1.96.0+dfsg1-1-deb12u2"));
-        assert_eq!(candidate("rustc-web:\n  Candidate: (none)\n"), None);
-        assert_eq!(candidate(""), None);
-        let depends = "rustc-web\n  Depends: libc6\n  Depends: libstd-rust-web-dev\n |Depends: gcc\n  Depends: <libc-dev>\n    \
-                       libc6-dev\n  Breaks: libstd-rust-dev\n";
-        assert_eq!(dependencies(depends).collect::<Vec<_>>(), ["libc6", "libstd-rust-web-dev", "gcc"]);
+    fn parts() {
+        let is_part = WANTED.part;
         assert!(is_part("libstd-rust-web-1.96") && is_part("libllvm22") && !is_part("libc6"));
         assert_eq!(cargo_variable("LINKER"), "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER");
     }

@@ -4,7 +4,10 @@
 //! against the checksum database, fetched by an older `go` (that in PATH, else Debian's package, which may itself be new
 //! enough). What is not in PATH is put into `target/tools/bin`, and `cargo xtask test` puts that first.
 
-use super::{cache, packages};
+use super::{
+    cache,
+    packages::{self, Wanted},
+};
 use crate::{process, workspace::Workspace};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
@@ -149,12 +152,12 @@ fn fetch(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Debian's Go, unpacked.
 fn debian(cache: &Path) -> Result<PathBuf> {
-    let root = packages::unpack(
-        "golang-go",
-        |name| name.starts_with("golang-"),
-        cache,
-        "to compile plugins in Go, or to get a newer Go",
-    )?;
+    let wanted = Wanted {
+        names: &["golang-go"],
+        part: |name| name.starts_with("golang-"),
+        why: "to compile plugins in Go, or to get a newer Go",
+    };
+    let root = packages::unpack(&wanted, cache)?;
     let folder = root.join("usr/lib");
     let found = fs::read_dir(&folder)
         .with_context(|| format!("cannot read `{}`", folder.display()))?
@@ -167,14 +170,14 @@ fn debian(cache: &Path) -> Result<PathBuf> {
 
 /// Debian's HAProxy with its libraries, unpacked, and a script that starts it.
 fn haproxy(workspace: &Workspace, tools: &Path) -> Result<()> {
-    let root = packages::unpack(
-        "haproxy",
-        |name| {
+    let wanted = Wanted {
+        names: &["haproxy"],
+        part: |name| {
             ["liblua5", "libpcre2-8", "libssl", "libsystemd"].iter().any(|library| name.starts_with(library))
         },
-        &cache(workspace)?,
-        "to test against a real load balancer",
-    )?;
+        why: "to test against a real load balancer",
+    };
+    let root = packages::unpack(&wanted, &cache(workspace)?)?;
     let script = tools.join("haproxy");
     let writing = || format!("cannot write `{}`", script.display());
     let library = |machine: &str| root.join("usr/lib").join(machine).display().to_string();

@@ -28,6 +28,23 @@ fn confirmation() {
     assert_eq!(send(40, 10_000, 0.5), 1, "the second");
 }
 
+/// Guarantees: a detector of which more points are asked for gets no symptom with fewer; others are not held up by it.
+#[test]
+fn confirmation_by_detector() {
+    let count = |points_of: &[(&str, u32)], points: u64| {
+        let confirm_points_of =
+            points_of.iter().map(|(name, points)| ((*name).to_owned(), *points)).collect();
+        let mut world = World::with(Settings { confirm_points_of, ..settings() });
+        for time in 1..=points {
+            world.send(Event::Observed(vec![observation("checkout", "errors", time)]));
+        }
+        world.core.incidents().len()
+    };
+    let detector = observation("checkout", "errors", 0).detector;
+    assert_eq!((count(&[(&detector, 3)], 2), count(&[(&detector, 3)], 3)), (0, 1));
+    assert_eq!((count(&[(&detector, 1)], 1), count(&[("another", 3)], 2)), (1, 1));
+}
+
 /// Guarantees: same service or neighbours on the map make one incident, strangers another; each series counts once.
 #[test]
 fn neighbours_make_one_incident() {

@@ -60,6 +60,12 @@ enum Command {
     /// Rhai policies.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What the daemon starts to compile a component.
+    #[command(hide = true)]
+    Compile {
+        /// What to compile with, from the daemon.
+        order: String,
+    },
 }
 
 /// Where the configuration is.
@@ -112,6 +118,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Ledger(command) => ledger::run(command),
         Command::Plugin(command) => plugin::run(command),
         Command::Policy(command) => policy::run(command),
+        Command::Compile { order } => salve_plugins::compile_as_told(&order, std::io::stdin())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(anyhow::Error::msg),
     }
 }
 

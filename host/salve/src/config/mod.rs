@@ -125,10 +125,16 @@ impl Config {
         self.plugins.lock_file.clone().unwrap_or_else(beside)
     }
 
-    /// The core's settings with the mode, which stands at the top of the file.
+    /// The core's settings with what stands elsewhere in the file: the mode, and what single detectors need.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings { mode: self.mode, ..self.guards.clone() }
+        let mut settings = Settings { mode: self.mode, ..self.guards.clone() };
+        settings.confirm_points_of.extend(
+            self.detectors()
+                .into_iter()
+                .filter_map(|detector| Some((detector.name, detector.confirm_points?))),
+        );
+        settings
     }
 
     /// The detectors given, or the built-in set.
@@ -192,6 +198,10 @@ pub struct DetectorConfig {
     /// The plugin's parameters.
     #[serde(default = "empty_table")]
     pub parameters: toml::Table,
+    /// Abnormal points in a row before one of these series becomes a symptom; left out, `guards.confirm_points`. More for
+    /// what is restless by nature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_points: Option<u32>,
 }
 
 fn empty_table() -> toml::Table {
@@ -210,6 +220,10 @@ pub struct PluginsConfig {
     pub dev: bool,
     /// Folder of compiled components. Default: `compiled` in the state folder.
     pub cache_directory: Option<PathBuf>,
+    /// Memory that compiling a component may use, in bytes. It is done by a process of its own.
+    pub compile_memory_bytes: u64,
+    /// How long compiling a component may take, in milliseconds.
+    pub compile_timeout_ms: u64,
     /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
     pub agents: Vec<String>,
     /// Time between two snapshots of detectors' state, in milliseconds.
@@ -229,6 +243,8 @@ impl Default for PluginsConfig {
             lock_file: None,
             dev: false,
             cache_directory: None,
+            compile_memory_bytes: 1 << 30,
+            compile_timeout_ms: 300_000,
             agents: Vec::new(),
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),

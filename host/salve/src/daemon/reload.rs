@@ -12,7 +12,7 @@ use super::{
 use crate::config::{self, Config, DetectorConfig};
 use anyhow::{Context, Result};
 use salve_capabilities::BrokersConfig;
-use salve_plugins::{HostConfig, Role};
+use salve_plugins::{CompilerProgram, HostConfig, Role};
 use salve_signals::{BindingId, DetectorBinding};
 use std::{
     collections::BTreeMap,
@@ -32,10 +32,18 @@ pub fn host_config(config: &Config) -> HostConfig {
     HostConfig {
         limits: config.plugins.limits,
         plugins: config.plugins.limits_of.clone(),
+        compiler: Some(this_program()),
+        compile_memory_bytes: config.plugins.compile_memory_bytes,
+        compile_timeout_ms: config.plugins.compile_timeout_ms,
         ..HostConfig::new(
             config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")),
         )
     }
+}
+
+/// What runs now compiles, even if its file has been replaced since: only so does the result fit.
+fn this_program() -> CompilerProgram {
+    CompilerProgram { program: PathBuf::from("/proc/self/exe"), arguments: vec!["compile".into()] }
 }
 
 /// What the brokers need to know.
