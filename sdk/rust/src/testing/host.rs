@@ -30,6 +30,15 @@ pub(super) enum Phase {
     Undo(Proposal),
 }
 
+/// Makes the answers to HTTP calls.
+struct Handler(Box<dyn FnMut(&HttpRequest) -> HttpResponse>);
+
+impl std::fmt::Debug for Handler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handler")
+    }
+}
+
 #[derive(Debug)]
 struct State {
     now: u64,
@@ -38,6 +47,7 @@ struct State {
     processes: BTreeMap<String, ProcessStatus>,
     config: BTreeMap<(String, String), Vec<Version>>,
     answers: BTreeMap<(String, String), HttpResponse>,
+    handler: Option<Handler>,
     requests: Vec<HttpRequest>,
     messages: Vec<(String, Vec<(String, String)>)>,
     failures: Vec<(String, CallError)>,
@@ -76,6 +86,7 @@ impl FakeHost {
             processes: BTreeMap::new(),
             config: BTreeMap::new(),
             answers: BTreeMap::new(),
+            handler: None,
             requests: Vec::new(),
             messages: Vec::new(),
             failures: Vec::new(),
@@ -137,6 +148,12 @@ impl FakeHost {
             let response = HttpResponse { status, headers: Vec::new(), body: body.into() };
             state.answers.insert((target.into(), path.into()), response);
         })
+    }
+
+    /// Lets `handler` answer all HTTP calls that are licensed: a server with a state of its own. It must not use this host.
+    #[must_use]
+    pub fn handle_http(self, handler: impl FnMut(&HttpRequest) -> HttpResponse + 'static) -> Self {
+        self.with(|state| state.handler = Some(Handler(Box::new(handler))))
     }
 
     /// Lets the next call of `capability.verb` fail, for instance `process.restart`.
@@ -357,6 +374,9 @@ impl State {
 
     fn answer(&mut self, request: &HttpRequest) -> HttpResponse {
         self.requests.push(request.clone());
+        if let Some(Handler(handler)) = &mut self.handler {
+            return handler(request);
+        }
         let not_found = || HttpResponse { status: 404, headers: Vec::new(), body: Vec::new() };
         self.answers.get(&(request.target.clone(), request.path.clone())).cloned().unwrap_or_else(not_found)
     }
