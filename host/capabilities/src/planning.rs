@@ -405,10 +405,13 @@ impl Brokers {
                 let given = serde_json::from_str(given).map(|value| canonical(&value)).unwrap_or_default();
                 if inverse.as_ref() != Some(&given) {
                     let is = inverse.unwrap_or_else(|| "none".into());
-                    return Err(wrong(format!(
-                        "its inverse is {}, as the broker says; leave it out",
-                        escape(&is, 300)
-                    )));
+                    let why = match &checked.effect {
+                        Effect::Http { .. } => {
+                            "as long as the grant's `http` does not say `reversible = true`"
+                        }
+                        _ => "as the broker says; leave it out",
+                    };
+                    return Err(wrong(format!("its inverse is {}, {why}", escape(&is, 300))));
                 }
             }
             steps.push(Step {
