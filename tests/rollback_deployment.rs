@@ -1,5 +1,5 @@
-//! The example action that rolls a deployment back, from fault to heal: the real daemon, its HTTP broker, real requests to a stand-in for the
-//! Kubernetes API.
+//! The Rust examples together, from fault to heal: a service burns its error budget, and the deployment that did it is rolled back. The real daemon, its
+//! HTTP broker, real requests to a stand-in for the Kubernetes API.
 
 #[allow(dead_code, unreachable_pub, reason = "the example's own tests use all of it")]
 #[path = "../examples/rollback-deployment-rust/tests/api/mod.rs"]
@@ -93,11 +93,30 @@ arguments.body = {{ pattern = '[{{"op":"test","path":"/spec/template",*{{"op":"r
     )
 }
 
-/// A daemon that is warm on healthy spans, and a cluster to which the bad image is then deployed. Spans fail as long as `is_broken` says.
+/// The shared configuration's detector of errors, and the example that takes its place.
+const DETECTORS: [(&str, &str); 2] = [
+    (r#"plugin = "holt-winters""#, r#"plugin = "burn-rate""#),
+    (
+        r#"parameters = { direction = "up", floor_absolute = 0.05, warmup_points = 8 }"#,
+        r#"parameters = { objective = 0.99, rules = [{ long_ms = 10000, short_ms = 1000, burn_rate = 5 }] }"#,
+    ),
+];
+
+/// A daemon that is warm on healthy spans, and a cluster to which the bad image is then deployed. Spans fail as long as `is_broken` says; that is
+/// found by the example that watches error budgets.
 async fn deployed(is_broken: impl Fn(&Cluster) -> bool + Send + 'static) -> Result<(Daemon, Sender, Shared)> {
     let cluster: Shared = Arc::new(Mutex::new(Cluster::new(&[(GOOD, "2025-11-03T08:00:00Z")])));
-    let mut daemon = shop::prepare("act", POLICY, &config(serve(&cluster).await?))?;
-    daemon.add_plugin("rollback-deployment")?;
+    let more = config(serve(&cluster).await?);
+    let mut daemon = shop::prepare("act", POLICY, &more)?;
+    let mut text = shop::config("act", &more);
+    for (of_shop, of_example) in DETECTORS {
+        anyhow::ensure!(text.contains(of_shop), "the shop's configuration has no `{of_shop}`");
+        text = text.replace(of_shop, of_example);
+    }
+    daemon.configure(&text)?;
+    for name in ["rollback-deployment", "burn-rate"] {
+        daemon.add_plugin(name)?;
+    }
     daemon.start().await?;
     let asked = Arc::clone(&cluster);
     let sender = Sender::start(daemon.otlp_http()?, move || is_broken(&lock(&asked)));
@@ -135,6 +154,7 @@ async fn a_bad_deployment_is_rolled_back() -> Result<()> {
     assert_eq!(incident["outcome"], "healed", "{incident:#}");
     let attempt = &incident["attempts"][0];
     assert_eq!(attempt["proposal"]["action"], "rollback-deployment");
+    assert!(incident.to_string().contains("the error budget of 1 % burns"), "{incident:#}");
     assert_eq!(
         attempt["plan"]["summary"],
         "Roll `shop/checkout` back from revision 2 to 1: shop:1.4 instead of shop:1.5"

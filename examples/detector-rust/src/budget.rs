@@ -48,6 +48,11 @@ struct Ring {
 }
 
 impl Ring {
+    /// The bucket of a time. A point stands for the time before it, so one on the edge belongs to the bucket that ends there.
+    fn number(&self, time_ns: u64) -> u64 {
+        time_ns.saturating_sub(1) / self.bucket_ns
+    }
+
     fn slot(&self, number: u64) -> usize {
         self.offset + (number % (self.long_buckets + 1)) as usize
     }
@@ -162,7 +167,7 @@ impl Budget {
         }
         let mut moved = false;
         for ring in &windows.rings {
-            let (from, to) = (last_ns / ring.bucket_ns, time_ns / ring.bucket_ns);
+            let (from, to) = (ring.number(last_ns), ring.number(time_ns));
             let fresh = (to - from).min(ring.long_buckets + 1);
             for number in to - fresh..to {
                 self.buckets[ring.slot(number + 1)] = Bucket::default();
@@ -179,7 +184,7 @@ impl Budget {
             self.buckets = vec![Bucket::default(); windows.buckets];
         }
         for ring in &windows.rings {
-            let bucket = &mut self.buckets[ring.slot(self.last_ns / ring.bucket_ns)];
+            let bucket = &mut self.buckets[ring.slot(ring.number(self.last_ns))];
             bucket.spent_s += spent.spent_s;
             bucket.failing = bucket.failing.saturating_add(spent.failing);
         }
@@ -190,8 +195,8 @@ impl Budget {
         if self.buckets.is_empty() {
             return (0.0, 0);
         }
-        let newest = self.last_ns / ring.bucket_ns;
-        let begun = (self.last_ns % ring.bucket_ns) as f64 / ring.bucket_ns as f64;
+        let newest = ring.number(self.last_ns);
+        let begun = (self.last_ns - newest * ring.bucket_ns) as f64 / ring.bucket_ns as f64;
         let mut sum = (0.0, 0_u32);
         for back in 0..=count.min(newest) {
             let bucket = self.buckets[ring.slot(newest - back)];

@@ -104,6 +104,25 @@ fn the_limit_is_exact() {
     assert!((358..=HOUR + 1).contains(&point), "{point}");
 }
 
+/// Scenario: nothing but failures, for longer than the windows. Guarantees: the ratio over each window is 1 and no more, whatever the points' pace.
+#[test]
+fn a_window_holds_no_more_than_its_time() {
+    for (step_ms, tolerance) in [(10_000, 1e-5), (20_000, 1e-5), (7_000, 0.03)] {
+        let mut bench = Bench::new(FIRST_RULE);
+        bench.test.step_ms = step_ms;
+        for _ in 0..2 * HOUR {
+            bench.push(1.0);
+        }
+        let standing = bench.push(1.0).unwrap();
+        assert!((standing.value - 1.0).abs() < tolerance, "{step_ms} ms: {}", standing.value);
+        assert!(
+            standing.reason.ends_with("100 % and 100 % failed") || tolerance > 0.01,
+            "{}",
+            standing.reason
+        );
+    }
+}
+
 /// Scenario: a new service fails from its first request on. Guarantees: the hour in which it was not there spent nothing, so it is found
 /// when an old one would be; its confidence is lower.
 #[test]
