@@ -195,14 +195,15 @@ async fn promotion_and_rollback_by_hand() -> Result<()> {
 
 /// Scenario: an upgrade behaves in its trial, becomes active, and then traps on values that the version before can take.
 /// Guarantees: it goes into quarantine, the version before takes over with every point that was sent, those of the failed
-/// batches included; the ledger, the status and the list say so.
+/// batches included; the ledger, the status and the list say so; an incident about it is open, with name, version, digest and
+/// errors, also after a restart, until a person acknowledges it.
 #[tokio::test(flavor = "multi_thread")]
 async fn quarantine_brings_the_version_before_back() -> Result<()> {
     let (mut daemon, load) = counting(Duration::from_millis(25)).await?;
     install(&daemon, "count", &count("1.1.0", "", &[("1e300 (;POISON;)", "1e6")])?)?;
     reaches(&mut daemon, "count", "1.1.0", "active").await?;
     load.raise(1_000_000);
-    reaches(&mut daemon, "count", "1.1.0", "quarantined").await?;
+    let fallen = reaches(&mut daemon, "count", "1.1.0", "quarantined").await?;
     let active = reaches(&mut daemon, "count", "1.0.0", "active").await?;
     assert!(active["reason"].as_str().is_some_and(|why| why.contains("takes over")), "{active:#}");
     load.more(&mut daemon, 10).await?;
@@ -221,6 +222,81 @@ async fn quarantine_brings_the_version_before_back() -> Result<()> {
     let sent = load.finish().await?;
     let (digest_of, sums) = counted(&mut daemon, "count", sent).await?;
     assert_eq!((digest_of, sums), (digest(&active), sent));
+
+    daemon.start().await?;
+    let [incident]: [serde_json::Value; 1] =
+        daemon.incidents()?.try_into().map_err(|found| anyhow::anyhow!("{found:#?}"))?;
+    assert_eq!(incident["title"], "plugin `count` 1.1.0 is in quarantine");
+    assert_eq!(incident["phase"]["escalated"]["cause"], "plugin_fell", "{incident:#}");
+    assert!(incident["attempts"].as_array().is_some_and(Vec::is_empty) && incident["decision"].is_null());
+    let id = incident["view"]["id"].as_str().unwrap_or_default().to_owned();
+    let shown = daemon.salve(&["incident", "show", &id])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for words in [
+        "plugin count 1.1.0",
+        &digest(&fallen)[..12],
+        "unreachable",
+        "1.0.0",
+        "stands in",
+        "people are called",
+    ] {
+        assert!(shown.contains(words), "`{words}` is missing: {shown}");
+    }
+    let listed = daemon.salve(&["incident", "list"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(
+        listed.contains("escalated") && listed.contains("plugin `count` 1.1.0 is in quarantine"),
+        "{listed}"
+    );
+
+    let acknowledged = daemon.salve(&["incident", "acknowledge", &id, "--by", "ann"])?;
+    assert!(acknowledged.status.success(), "{acknowledged:?}");
+    daemon.wait("the incident is closed", |daemon| Ok(!daemon.incidents()?[0]["outcome"].is_null())).await?;
+    assert!(daemon.incidents()?[0]["timeline"].to_string().contains("acknowledged by `ann`"));
+    let again = daemon.salve(&["incident", "acknowledge", &id])?;
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("closed already"));
+    Ok(())
+}
+
+/// Scenario: a detector that no version came before traps under load until it is in quarantine; later its file is replaced.
+/// Guarantees: the incident says that nothing answers, and cannot be acknowledged away; it asks for no remedy on a target,
+/// whatever the policies say; it ends when the new version answers. The log has each thing once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_with_nothing_before_it() -> Result<()> {
+    let config = format!("{COUNTING}{ROLLOUT}").replace("mode = \"observe\"", "mode = \"act\"");
+    let mut daemon = Daemon::prepare(&config, SET, &[])?;
+    install(&daemon, "count", &count("1.0.0", "", &[("1e300 (;POISON;)", "1e6")])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+    load.more(&mut daemon, 20).await?;
+    load.raise(1_000_000);
+    reaches(&mut daemon, "count", "1.0.0", "quarantined").await?;
+    daemon.wait("the incident is open", |daemon| Ok(daemon.incidents()?.len() == 1)).await?;
+    load.more(&mut daemon, 20).await?;
+    let incident = &daemon.incidents()?[0];
+    assert!(
+        incident["plugin"]["trouble"]["answering"].is_null() && incident["outcome"].is_null(),
+        "{incident:#}"
+    );
+    let id = incident["view"]["id"].as_str().unwrap_or_default().to_owned();
+    let refused = daemon.salve(&["incident", "acknowledge", &id])?;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("salve plugin reload count"), "{why}");
+
+    install(&daemon, "count", &count("1.0.1", "", &[])?)?;
+    reaches(&mut daemon, "count", "1.0.1", "active").await?;
+    daemon.wait("the incident is closed", |daemon| Ok(!daemon.incidents()?[0]["outcome"].is_null())).await?;
+    let [incident]: [serde_json::Value; 1] =
+        daemon.incidents()?.try_into().map_err(|found| anyhow::anyhow!("{found:#?}"))?;
+    assert!(incident["timeline"].to_string().contains("version 1.0.1 answers"), "{incident:#}");
+    assert!(incident["decision"].is_null() && incident["attempts"].as_array().is_some_and(Vec::is_empty));
+    load.finish().await?;
+
+    let log = daemon.log();
+    assert_eq!(log.matches("Plugin is in quarantine.").count(), 1);
+    assert_eq!(log.matches("\"Escalated.\"").count(), 1, "people are called once");
+    let failures: Vec<_> = log.lines().filter(|line| line.contains("Detector failed on a batch.")).collect();
+    assert!(failures.len() <= 2, "the trap and the quarantine: {failures:#?}");
     Ok(())
 }
 

@@ -265,6 +265,13 @@ impl Plugin {
             return;
         }
         let now = Instant::now();
+    /// Messages of the faults that count towards quarantine now, oldest first; at most `quarantine_traps`.
+    #[must_use]
+    pub fn recent_faults(&self) -> Vec<String> {
+        let faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().map(|(_, words)| words.clone()).collect()
+    }
+
         let mut faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let traps_max = usize::try_from(self.quarantine.traps_max).unwrap_or(usize::MAX);
         if faults.len() >= traps_max {

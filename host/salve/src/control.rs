@@ -49,6 +49,13 @@ pub enum Request {
         /// Yes or no.
         approved: bool,
     },
+    /// The version that stands in for one in quarantine may go on: the incident about it is closed.
+    Acknowledge {
+        /// Which incident.
+        id: String,
+        /// Who.
+        by: String,
+    },
     /// Loaded plugins.
     Plugins,
     /// Change which version of a plugin is active.

@@ -103,6 +103,8 @@ impl Daemon {
         self.bind_detectors(&self.config()).await;
         self.follow_rollout().await;
         outcome
+        // A file that is gone may have held nothing but versions in quarantine, which changes no version's stage.
+        self.tell_core_of_plugins().await;
     }
 
     async fn take_over(&self, config: Arc<Config>) -> Result<()> {
