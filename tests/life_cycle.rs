@@ -300,6 +300,33 @@ async fn a_quarantine_with_nothing_before_it() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: a detector is given parameters that its schema does not allow, while points for it come all the time.
+/// Guarantees: the status says what is wrong, and the log says it once, not at every round.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_wrong_is_logged_once() -> Result<()> {
+    let wrong = "[[detector]]\nname = 'wrong'\nplugin = 'holt-winters'\nselect = { names = ['load.value'] }\n\
+                 parameters = { direction = 'sideways' }\n";
+    let mut daemon = Daemon::prepare(&format!("{COUNTING}{wrong}{ROLLOUT}"), NOTHING, &["holt-winters"])?;
+    install(&daemon, "count", &count("1.0.0", "", &[])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+    let of = |daemon: &Daemon, name: &str| {
+        Ok::<_, anyhow::Error>(daemon.json(&["status", "--json"])?["detectors"][name].clone())
+    };
+    daemon.wait("it is reported", |daemon| Ok(of(daemon, "wrong")?["problem"].is_string())).await?;
+    let seen = of(&daemon, "count")?["points"].as_u64().unwrap_or_default();
+    daemon
+        .wait("several more rounds passed", |daemon| {
+            Ok(of(daemon, "count")?["points"].as_u64() > Some(seen + 20 * SERIES))
+        })
+        .await?;
+    load.finish().await?;
+    let log = daemon.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("Detector cannot start.")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("sideways"), "{lines:#?}");
+    Ok(())
+}
+
 /// Scenario: the file of a detector under load is removed in the middle of its work, and put back.
 /// Guarantees: it is gone from the list of active plugins, nothing else suffers, and it comes back.
 #[tokio::test(flavor = "multi_thread")]
