@@ -327,6 +327,56 @@ async fn what_stays_wrong_is_logged_once() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: the daemon runs without, then with `plugins.count_fuel`.
+/// Guarantees: `plugin list` has a number for each limit of each plugin and a line for all; fuel only where it is counted, in
+/// the status as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_plugins_cost_is_listed() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    drop(load);
+    for counts in [false, true] {
+        let one = version(&daemon, "count", "1.0.0")?.unwrap_or_default();
+        for name in ["instances_live", "calls_total", "memory_peak_bytes", "cpu_us_total"] {
+            assert!(one["counters"][name].as_u64() > Some(0), "{name}: {one:#}");
+        }
+        assert_eq!(one["counters"]["fuel_total"].as_u64() > Some(1_000), counts, "{one:#}");
+        let status = daemon.json(&["status", "--json"])?;
+        assert_eq!(status["counters"]["plugins.fuel_total"].as_u64() > Some(1_000), counts);
+        let list = daemon.salve(&["plugin", "list"])?;
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let cells = |line: Option<&str>| -> Vec<String> {
+            line.unwrap_or_default()
+                .split("  ")
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        };
+        let (head, total) = (cells(list.lines().next()), cells(list.lines().last()));
+        assert_eq!(head[5..11], ["instances", "calls", "traps", "cpu time", "memory peak", "fuel"], "{list}");
+        assert_eq!(total[0], "total", "{list}");
+        assert_eq!(total[6].parse::<u64>().is_ok(), counts, "{list}");
+        assert_eq!(total[6] == "–", !counts, "{list}");
+        if !counts {
+            daemon.signal(rustix::process::Signal::TERM)?;
+            daemon.ended().await?;
+            daemon.configure(&format!(
+                "{COUNTING}{}",
+                ROLLOUT.replace("dev = true", "dev = true\ncount_fuel = true")
+            ))?;
+            daemon.start().await?;
+            let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+            let points = |daemon: &Daemon| {
+                Ok::<_, anyhow::Error>(
+                    daemon.json(&["status", "--json"])?["detectors"]["count"]["points"].as_u64(),
+                )
+            };
+            daemon.wait("points were seen", |daemon| Ok(points(daemon)? > Some(100))).await?;
+            load.finish().await?;
+        }
+    }
+    Ok(())
+}
+
 /// Scenario: the file of a detector under load is removed in the middle of its work, and put back.
 /// Guarantees: it is gone from the list of active plugins, nothing else suffers, and it comes back.
 #[tokio::test(flavor = "multi_thread")]

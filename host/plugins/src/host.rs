@@ -248,6 +248,12 @@ impl Plugin {
         self.identity.counters.read()
     }
 
+    /// Instructions are counted, in `fuel_total`.
+    #[must_use]
+    pub fn counts_fuel(&self) -> bool {
+        self.identity.count_fuel
+    }
+
     /// Why it is not called any more: it trapped too often within the time that `quarantine_window_ms` gives.
     #[must_use]
     pub fn quarantine(&self) -> Option<GuestErrorKind> {
@@ -259,12 +265,6 @@ impl Plugin {
             .then(|| GuestErrorKind::Quarantined { traps, latest: latest.clone() })
     }
 
-    /// Notes a fault of the plugin.
-    pub(crate) fn blame(&self, kind: &GuestErrorKind) {
-        if !kind.is_fault() {
-            return;
-        }
-        let now = Instant::now();
     /// Messages of the faults that count towards quarantine now, oldest first; at most `quarantine_traps`.
     #[must_use]
     pub fn recent_faults(&self) -> Vec<String> {
@@ -272,6 +272,12 @@ impl Plugin {
         faults.iter().map(|(_, words)| words.clone()).collect()
     }
 
+    /// Notes a fault of the plugin.
+    pub(crate) fn blame(&self, kind: &GuestErrorKind) {
+        if !kind.is_fault() {
+            return;
+        }
+        let now = Instant::now();
         let mut faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let traps_max = usize::try_from(self.quarantine.traps_max).unwrap_or(usize::MAX);
         if faults.len() >= traps_max {

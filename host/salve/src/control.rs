@@ -214,7 +214,7 @@ pub struct PluginStatus {
     pub differences: Vec<salve_rollout::Difference>,
     /// `salve plugin rollback` may go back to it.
     pub can_roll_back_to: bool,
-    /// What it did and cost since it was loaded; empty if it is not in memory.
+    /// What it did and cost since it was loaded; empty if it is not in memory. `fuel_total` only where `plugins.count_fuel` is set.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// What one call or instance of it may use up.
     pub limits: std::collections::BTreeMap<String, u64>,

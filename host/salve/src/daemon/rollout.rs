@@ -209,6 +209,11 @@ impl Daemon {
             stage == Stage::Active && version.facts.role == Role::Action.to_string() && granted.is_empty();
         let counters =
             plugin.as_ref().map(|plugin| serde_json::to_value(plugin.counters()).unwrap_or_default());
+        let mut counters = numbers(counters);
+        // Where nothing is counted, there is no number, not 0.
+        if plugin.as_ref().is_some_and(|plugin| !plugin.counts_fuel()) {
+            counters.remove("fuel_total");
+        }
         let limits = plugin.as_ref().map(|plugin| serde_json::to_value(plugin.limits()).unwrap_or_default());
         PluginStatus {
             name: version.facts.name,
@@ -225,7 +230,7 @@ impl Daemon {
             differed: version.samples.differed,
             differences: version.differences,
             can_roll_back_to: is_previous,
-            counters: numbers(counters),
+            counters,
             limits: numbers(limits),
         }
     }
