@@ -6,11 +6,13 @@ mod least;
 mod report;
 
 use crate::{
+    admission::Admission,
     commands::{ConfigArgument, output},
     config::Config,
     control::{PluginStatus, Request, Response},
 };
 use anyhow::{Context, Result, bail};
+use salve_distribution::Identity;
 use salve_ledger::{Entry, EntryKind, Filter, LedgerReader};
 use salve_plugins::pack;
 use std::{path::PathBuf, process::ExitCode};
@@ -42,8 +44,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let config = arguments.config.load()?;
     let running = running(arguments);
-    let inspection = component(&config, &arguments.name)?;
-    let manifest = inspection.as_ref().and_then(|inspection| inspection.manifest.as_ref());
+    let component = component(&config, &arguments.name)?;
+    let manifest = component.as_ref().and_then(|component| component.inspection.manifest.as_ref());
     if manifest.is_none() && !running.iter().any(|plugin| plugin.name == arguments.name) {
         bail!(
             "there is no plugin `{}` in `{}`\n\nhint: the name is the one in its manifest; `salve plugin list` shows all that are loaded",
@@ -63,14 +65,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let lines = report::lines(&report::Facts {
         name: &arguments.name,
         config: &config,
-        inspection: inspection.as_ref(),
+        component: component.as_ref(),
         running: &running,
         entries: &entries,
         now_ms: unix_ms(),
     });
     if arguments.json {
-        let object: serde_json::Map<_, _> =
+        let mut object: serde_json::Map<_, _> =
             lines.into_iter().map(|(label, text)| (label.to_owned(), text.into())).collect();
+        if let Some(Ok(identity)) = component.as_ref().map(|component| &component.identity) {
+            object.insert("identity".into(), serde_json::to_value(identity)?);
+        }
         output::say_json(&object)?;
     } else {
         for (label, text) in lines {
@@ -102,8 +107,15 @@ fn running(arguments: &Arguments) -> Vec<PluginStatus> {
     }
 }
 
-/// The file in the plugin folder that holds the plugin, looked into without running it.
-fn component(config: &Config, name: &str) -> Result<Option<pack::Inspection>> {
+/// The plugin's file, looked into without running it.
+pub(crate) struct Component {
+    inspection: pack::Inspection,
+    /// Whose it is, or why it may not load.
+    identity: Result<Identity, String>,
+}
+
+/// The file in the plugin folder that holds the plugin.
+fn component(config: &Config, name: &str) -> Result<Option<Component>> {
     let folder = &config.plugins.directory;
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read the plugin folder `{}`", folder.display()))?;
@@ -114,9 +126,11 @@ fn component(config: &Config, name: &str) -> Result<Option<pack::Inspection>> {
         // What cannot be read or is no component is not this plugin.
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(inspection) = pack::inspect(&bytes) else { continue };
-        if inspection.manifest.as_ref().is_some_and(|manifest| manifest.name.0 == name) {
-            return Ok(Some(inspection));
-        }
+        let Some(manifest) = inspection.manifest.as_ref().filter(|manifest| manifest.name.0 == name) else {
+            continue;
+        };
+        let identity = Admission::looking(config).identity(&path, &bytes, manifest);
+        return Ok(Some(Component { identity: identity.map_err(|refused| refused.why), inspection }));
     }
     Ok(None)
 }
