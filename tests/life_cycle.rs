@@ -439,6 +439,78 @@ async fn break_and_heal(daemon: &mut Daemon, break_it: impl Fn() -> Result<()>) 
     Ok(())
 }
 
+/// The agent that blames `worker`, in this version.
+fn suspect(version: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let manifest = format!("name = 'suspect'\nversion = '{version}'\nrole = 'agent'\nsummary = 'Blames.'\n");
+    component("agent-suspect", &manifest, replace)
+}
+
+/// Breaks the world until people are called, mends it, waits until all is closed, and gives the incident.
+async fn break_and_mend(daemon: &mut Daemon, flag: &std::path::Path) -> Result<serde_json::Value> {
+    std::fs::write(flag, "")?;
+    daemon
+        .wait("people are called", |daemon| {
+            let open = |incident: &serde_json::Value| {
+                incident["outcome"].is_null() && incident["phase"].get("escalated").is_some()
+            };
+            Ok(daemon.incidents()?.iter().any(open))
+        })
+        .await?;
+    std::fs::remove_file(flag)?;
+    daemon
+        .wait("the incident is closed", |daemon| {
+            Ok(daemon.incidents()?.iter().all(|incident| !incident["outcome"].is_null()))
+        })
+        .await?;
+    Ok(daemon.incidents()?[0].clone())
+}
+
+/// Scenario: while incidents come, an agent is upgraded, first to a version that names another cause, then to one that names
+/// the same cause with other evidence.
+/// Guarantees: both are asked what the active one is asked. The first falls back, says why, and its word counted nowhere; the
+/// second answers for its share as a canary, and then for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_tried_on_real_questions() -> Result<()> {
+    let more = ROLLOUT
+        .replace("[plugins]\ndev = true\ncache_directory = \"CACHE\"\nsnapshot_ms = 300\n", "")
+        .replace("canary_share = 0.5", "canary_share = 1.0");
+    let mut daemon = Daemon::prepare(&shop::config("act", &more), NOTHING, &["holt-winters"])?;
+    install(&daemon, "suspect", &suspect("1.0.0", &[])?)?;
+    daemon.start().await?;
+    let flag = daemon.path("broken");
+    let broken = flag.clone();
+    let sender = Sender::start(daemon.otlp_http()?, move || broken.exists());
+    shop::warm_up(&mut daemon, 20).await?;
+    let says = |incident: &serde_json::Value, mechanism: &str, evidence: &str| {
+        let cause = &incident["findings"]["hypotheses"][0];
+        assert_eq!(
+            (&cause["suspect"], &cause["mechanism"]),
+            (&"worker".into(), &mechanism.into()),
+            "{incident:#}"
+        );
+        assert_eq!(cause["evidence"][0]["text"], evidence, "{incident:#}");
+    };
+
+    install(&daemon, "suspect", &suspect("1.1.0", &[("\"errors\" (;MECHANISM;)", "\"absent\"")])?)?;
+    reaches(&mut daemon, "suspect", "1.1.0", "shadow").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "seen");
+    let failed = reaches(&mut daemon, "suspect", "1.1.0", "failed").await?;
+    assert!(failed["reason"].as_str().is_some_and(|why| why.contains("differs")), "{failed:#}");
+    assert!(failed["counters"]["calls_total"].as_u64() >= Some(1), "it was asked: {failed:#}");
+
+    install(&daemon, "suspect", &suspect("1.2.0", &[("\"seen\" (;EVIDENCE;)", "\"SEEN\"")])?)?;
+    reaches(&mut daemon, "suspect", "1.2.0", "shadow").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "seen");
+    reaches(&mut daemon, "suspect", "1.2.0", "canary").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "SEEN");
+    reaches(&mut daemon, "suspect", "1.2.0", "active").await?;
+    let first = reaches(&mut daemon, "suspect", "1.0.0", "retired").await?;
+    assert_eq!(first["can_roll_back_to"], true, "{first:#}");
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "SEEN");
+    drop(sender);
+    Ok(())
+}
+
 /// Scenario: while incidents come and plans are made, an action is upgraded, first to a version that plans something else, then
 /// to one that plans the same.
 /// Guarantees: the first falls back, says why, and nothing that it planned was ever done; the second answers for its share as a
