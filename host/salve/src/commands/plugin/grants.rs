@@ -54,13 +54,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if let Some(path) = &arguments.from_recording {
-        let calls = recorded_calls(path)?;
-        return propose(arguments, least::propose(&arguments.name, &calls, manifest));
+        let used = recorded(path, &arguments.name)?;
+        return propose(arguments, least::propose(&arguments.name, &used, manifest));
     }
     let entries = entries(&config, &arguments.name)?;
     if arguments.from_ledger {
-        let calls: Vec<_> = entries.iter().filter_map(least::used_call).collect();
-        return propose(arguments, least::propose(&arguments.name, &calls, manifest));
+        let used = least::of_ledger(&entries);
+        return propose(arguments, least::propose(&arguments.name, &used, manifest));
     }
     let lines = report::lines(&report::Facts {
         name: &arguments.name,
@@ -152,14 +152,15 @@ fn entries(config: &Config, name: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn recorded_calls(path: &std::path::Path) -> Result<Vec<salve_model::plan::Call>> {
+/// What a recording says that the plugin did.
+fn recorded(path: &std::path::Path, name: &str) -> Result<least::Used> {
     let reading = || format!("cannot read the recording `{}`", path.display());
     let length = std::fs::metadata(path).with_context(reading)?.len();
     if length > RECORDING_BYTES_MAX {
         bail!("{}: it is larger than 64 MiB", reading());
     }
     let text = std::fs::read_to_string(path).with_context(reading)?;
-    least::calls_of_recording(&text).with_context(reading)
+    least::of_recording(&text, name).with_context(reading)
 }
 
 fn unix_ms() -> u64 {
