@@ -350,6 +350,66 @@ fn real_brokers_are_read_only() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: an action is run on paper and recorded; grants are proposed from the recording and pasted into the configuration.
+/// Guarantees: what is proposed names just what was called, is enough for the same run by real brokers, and for no other value;
+/// a recording of another plugin, or without calls, is refused.
+#[test]
+fn grants_from_a_recording() -> Result<()> {
+    let desk = Desk::new()?;
+    fs::write(desk.path("shop.toml"), "pool.size = 2\n")?;
+    fs::create_dir(desk.path("plugins"))?;
+    fs::copy(component("set-config"), desk.path("plugins/set-config.wasm"))?;
+    let config = desk.path("salve.toml").display().to_string();
+    let configure = |grants: &str| {
+        let shop = desk.path("shop.toml");
+        let target = format!(
+            "state_directory = 'state'\n[plugins]\ndev = true\n[[target]]\nid = 'checkout'\n\
+             select = {{ 'service.name' = 'checkout' }}\nconfig = {{ file = '{}', keys = ['*'] }}\n{grants}",
+            shop.display()
+        );
+        fs::write(&config, target)
+    };
+    configure("")?;
+    let asked = |value: &str| {
+        request(&desk, |request| {
+            request["parameters"] = serde_json::json!({ "key": "pool.size", "value": value });
+        })
+    };
+    let file = component("set-config");
+    let case = desk.path("case.json").display().to_string();
+    let wanted = asked("16")?;
+    desk.salve(&["run", &file, "--call", "execute", "--request", &wanted, "--record", &case])?.good();
+    let real = |request: &str| {
+        desk.salve(&["run", &file, "--call", "execute", "--request", request, "--config", &config, "--json"])
+    };
+    real(&wanted)?.failed(2, &["not granted"]);
+
+    let propose = ["grants", "set-config", "--from-recording", &case, "--config", &config];
+    let proposed = desk.salve(&propose)?.good();
+    configure(&proposed.out)?;
+    let receipt = real(&wanted)?.good().json()?["result"]["receipts"][0].clone();
+    ensure!(receipt["applied"] == false && receipt["before"] == "value=2", "{receipt}");
+    real(&asked("17")?)?.failed(2, &["not granted"]);
+    let grants = desk.salve(&[&propose[..], &["--json"]].concat())?.good().json()?;
+    ensure!(grants.as_array().is_some_and(|grants| grants.len() == 1), "{grants}");
+    let (grant, recording) = (&grants[0], fs::read_to_string(&case)?);
+    let verbs = grant["verbs"].as_array().context("no verbs")?;
+    ensure!(verbs.len() >= 2 && verbs.iter().any(|verb| verb == "set"), "{grant}");
+    for verb in verbs {
+        let call = format!("\"config.{}\"", verb.as_str().unwrap_or_default());
+        ensure!(recording.contains(&call), "{verb} was never called: {grant}");
+    }
+    ensure!(grant["targets"] == serde_json::json!(["checkout"]), "{grant}");
+    ensure!(grant["arguments"]["key"]["one_of"] == serde_json::json!(["pool.size"]), "{grant}");
+    ensure!(grant["arguments"]["value"]["one_of"] == serde_json::json!(["16"]), "{grant}");
+
+    edit(Path::new(&case), "\"name\": \"set-config\"", "\"name\": \"another\"")?;
+    desk.salve(&propose)?.failed(2, &["cannot read the recording", "of `another`, not of `set-config`"]);
+    fs::write(&case, "{\"call\": \"plan\", \"request\": {}}")?;
+    desk.salve(&propose)?.failed(2, &["no calls to the host", "hint: "]);
+    Ok(())
+}
+
 /// Guarantees: a name that is no name, or is taken, makes nothing and touches nothing.
 #[test]
 fn names_that_cannot_be() -> Result<()> {

@@ -195,14 +195,15 @@ async fn promotion_and_rollback_by_hand() -> Result<()> {
 
 /// Scenario: an upgrade behaves in its trial, becomes active, and then traps on values that the version before can take.
 /// Guarantees: it goes into quarantine, the version before takes over with every point that was sent, those of the failed
-/// batches included; the ledger, the status and the list say so.
+/// batches included; the ledger, the status and the list say so; an incident about it is open, with name, version, digest and
+/// errors, also after a restart, until a person acknowledges it.
 #[tokio::test(flavor = "multi_thread")]
 async fn quarantine_brings_the_version_before_back() -> Result<()> {
     let (mut daemon, load) = counting(Duration::from_millis(25)).await?;
     install(&daemon, "count", &count("1.1.0", "", &[("1e300 (;POISON;)", "1e6")])?)?;
     reaches(&mut daemon, "count", "1.1.0", "active").await?;
     load.raise(1_000_000);
-    reaches(&mut daemon, "count", "1.1.0", "quarantined").await?;
+    let fallen = reaches(&mut daemon, "count", "1.1.0", "quarantined").await?;
     let active = reaches(&mut daemon, "count", "1.0.0", "active").await?;
     assert!(active["reason"].as_str().is_some_and(|why| why.contains("takes over")), "{active:#}");
     load.more(&mut daemon, 10).await?;
@@ -221,6 +222,158 @@ async fn quarantine_brings_the_version_before_back() -> Result<()> {
     let sent = load.finish().await?;
     let (digest_of, sums) = counted(&mut daemon, "count", sent).await?;
     assert_eq!((digest_of, sums), (digest(&active), sent));
+
+    daemon.start().await?;
+    let [incident]: [serde_json::Value; 1] =
+        daemon.incidents()?.try_into().map_err(|found| anyhow::anyhow!("{found:#?}"))?;
+    assert_eq!(incident["title"], "plugin `count` 1.1.0 is in quarantine");
+    assert_eq!(incident["phase"]["escalated"]["cause"], "plugin_fell", "{incident:#}");
+    assert!(incident["attempts"].as_array().is_some_and(Vec::is_empty) && incident["decision"].is_null());
+    let id = incident["view"]["id"].as_str().unwrap_or_default().to_owned();
+    let shown = daemon.salve(&["incident", "show", &id])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    for words in [
+        "plugin count 1.1.0",
+        &digest(&fallen)[..12],
+        "unreachable",
+        "1.0.0",
+        "stands in",
+        "people are called",
+    ] {
+        assert!(shown.contains(words), "`{words}` is missing: {shown}");
+    }
+    let listed = daemon.salve(&["incident", "list"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(
+        listed.contains("escalated") && listed.contains("plugin `count` 1.1.0 is in quarantine"),
+        "{listed}"
+    );
+
+    let acknowledged = daemon.salve(&["incident", "acknowledge", &id, "--by", "ann"])?;
+    assert!(acknowledged.status.success(), "{acknowledged:?}");
+    daemon.wait("the incident is closed", |daemon| Ok(!daemon.incidents()?[0]["outcome"].is_null())).await?;
+    assert!(daemon.incidents()?[0]["timeline"].to_string().contains("acknowledged by `ann`"));
+    let again = daemon.salve(&["incident", "acknowledge", &id])?;
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("closed already"));
+    Ok(())
+}
+
+/// Scenario: a detector that no version came before traps under load until it is in quarantine; later its file is replaced.
+/// Guarantees: the incident says that nothing answers, and cannot be acknowledged away; it asks for no remedy on a target,
+/// whatever the policies say; it ends when the new version answers. The log has each thing once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_with_nothing_before_it() -> Result<()> {
+    let config = format!("{COUNTING}{ROLLOUT}").replace("mode = \"observe\"", "mode = \"act\"");
+    let mut daemon = Daemon::prepare(&config, SET, &[])?;
+    install(&daemon, "count", &count("1.0.0", "", &[("1e300 (;POISON;)", "1e6")])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+    load.more(&mut daemon, 20).await?;
+    load.raise(1_000_000);
+    reaches(&mut daemon, "count", "1.0.0", "quarantined").await?;
+    daemon.wait("the incident is open", |daemon| Ok(daemon.incidents()?.len() == 1)).await?;
+    load.more(&mut daemon, 20).await?;
+    let incident = &daemon.incidents()?[0];
+    assert!(
+        incident["plugin"]["trouble"]["answering"].is_null() && incident["outcome"].is_null(),
+        "{incident:#}"
+    );
+    let id = incident["view"]["id"].as_str().unwrap_or_default().to_owned();
+    let refused = daemon.salve(&["incident", "acknowledge", &id])?;
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("salve plugin reload count"), "{why}");
+
+    install(&daemon, "count", &count("1.0.1", "", &[])?)?;
+    reaches(&mut daemon, "count", "1.0.1", "active").await?;
+    daemon.wait("the incident is closed", |daemon| Ok(!daemon.incidents()?[0]["outcome"].is_null())).await?;
+    let [incident]: [serde_json::Value; 1] =
+        daemon.incidents()?.try_into().map_err(|found| anyhow::anyhow!("{found:#?}"))?;
+    assert!(incident["timeline"].to_string().contains("version 1.0.1 answers"), "{incident:#}");
+    assert!(incident["decision"].is_null() && incident["attempts"].as_array().is_some_and(Vec::is_empty));
+    load.finish().await?;
+
+    let log = daemon.log();
+    assert_eq!(log.matches("Plugin is in quarantine.").count(), 1);
+    assert_eq!(log.matches("\"Escalated.\"").count(), 1, "people are called once");
+    let failures: Vec<_> = log.lines().filter(|line| line.contains("Detector failed on a batch.")).collect();
+    assert!(failures.len() <= 2, "the trap and the quarantine: {failures:#?}");
+    Ok(())
+}
+
+/// Scenario: a detector is given parameters that its schema does not allow, while points for it come all the time.
+/// Guarantees: the status says what is wrong, and the log says it once, not at every round.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_wrong_is_logged_once() -> Result<()> {
+    let wrong = "[[detector]]\nname = 'wrong'\nplugin = 'holt-winters'\nselect = { names = ['load.value'] }\n\
+                 parameters = { direction = 'sideways' }\n";
+    let mut daemon = Daemon::prepare(&format!("{COUNTING}{wrong}{ROLLOUT}"), NOTHING, &["holt-winters"])?;
+    install(&daemon, "count", &count("1.0.0", "", &[])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+    let of = |daemon: &Daemon, name: &str| {
+        Ok::<_, anyhow::Error>(daemon.json(&["status", "--json"])?["detectors"][name].clone())
+    };
+    daemon.wait("it is reported", |daemon| Ok(of(daemon, "wrong")?["problem"].is_string())).await?;
+    let seen = of(&daemon, "count")?["points"].as_u64().unwrap_or_default();
+    daemon
+        .wait("several more rounds passed", |daemon| {
+            Ok(of(daemon, "count")?["points"].as_u64() > Some(seen + 20 * SERIES))
+        })
+        .await?;
+    load.finish().await?;
+    let log = daemon.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("Detector cannot start.")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("sideways"), "{lines:#?}");
+    Ok(())
+}
+
+/// Scenario: the daemon runs without, then with `plugins.count_fuel`.
+/// Guarantees: `plugin list` has a number for each limit of each plugin and a line for all; fuel only where it is counted, in
+/// the status as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_plugins_cost_is_listed() -> Result<()> {
+    let (mut daemon, load) = counting(Duration::from_millis(5)).await?;
+    drop(load);
+    for counts in [false, true] {
+        let one = version(&daemon, "count", "1.0.0")?.unwrap_or_default();
+        for name in ["instances_live", "calls_total", "memory_peak_bytes", "cpu_us_total"] {
+            assert!(one["counters"][name].as_u64() > Some(0), "{name}: {one:#}");
+        }
+        assert_eq!(one["counters"]["fuel_total"].as_u64() > Some(1_000), counts, "{one:#}");
+        let status = daemon.json(&["status", "--json"])?;
+        assert_eq!(status["counters"]["plugins.fuel_total"].as_u64() > Some(1_000), counts);
+        let list = daemon.salve(&["plugin", "list"])?;
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let cells = |line: Option<&str>| -> Vec<String> {
+            line.unwrap_or_default()
+                .split("  ")
+                .map(|cell| cell.trim().to_owned())
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        };
+        let (head, total) = (cells(list.lines().next()), cells(list.lines().last()));
+        assert_eq!(head[5..11], ["instances", "calls", "traps", "cpu time", "memory peak", "fuel"], "{list}");
+        assert_eq!(total[0], "total", "{list}");
+        assert_eq!(total[6].parse::<u64>().is_ok(), counts, "{list}");
+        assert_eq!(total[6] == "–", !counts, "{list}");
+        if !counts {
+            daemon.signal(rustix::process::Signal::TERM)?;
+            daemon.ended().await?;
+            daemon.configure(&format!(
+                "{COUNTING}{}",
+                ROLLOUT.replace("dev = true", "dev = true\ncount_fuel = true")
+            ))?;
+            daemon.start().await?;
+            let load = Load::start(daemon.otlp_http()?, Duration::from_millis(5));
+            let points = |daemon: &Daemon| {
+                Ok::<_, anyhow::Error>(
+                    daemon.json(&["status", "--json"])?["detectors"]["count"]["points"].as_u64(),
+                )
+            };
+            daemon.wait("points were seen", |daemon| Ok(points(daemon)? > Some(100))).await?;
+            load.finish().await?;
+        }
+    }
     Ok(())
 }
 
@@ -283,6 +436,78 @@ async fn break_and_heal(daemon: &mut Daemon, break_it: impl Fn() -> Result<()>) 
         .await?;
     let newest = &daemon.incidents()?[0];
     anyhow::ensure!(newest["outcome"] == "healed", "{newest:#}");
+    Ok(())
+}
+
+/// The agent that blames `worker`, in this version.
+fn suspect(version: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let manifest = format!("name = 'suspect'\nversion = '{version}'\nrole = 'agent'\nsummary = 'Blames.'\n");
+    component("agent-suspect", &manifest, replace)
+}
+
+/// Breaks the world until people are called, mends it, waits until all is closed, and gives the incident.
+async fn break_and_mend(daemon: &mut Daemon, flag: &std::path::Path) -> Result<serde_json::Value> {
+    std::fs::write(flag, "")?;
+    daemon
+        .wait("people are called", |daemon| {
+            let open = |incident: &serde_json::Value| {
+                incident["outcome"].is_null() && incident["phase"].get("escalated").is_some()
+            };
+            Ok(daemon.incidents()?.iter().any(open))
+        })
+        .await?;
+    std::fs::remove_file(flag)?;
+    daemon
+        .wait("the incident is closed", |daemon| {
+            Ok(daemon.incidents()?.iter().all(|incident| !incident["outcome"].is_null()))
+        })
+        .await?;
+    Ok(daemon.incidents()?[0].clone())
+}
+
+/// Scenario: while incidents come, an agent is upgraded, first to a version that names another cause, then to one that names
+/// the same cause with other evidence.
+/// Guarantees: both are asked what the active one is asked. The first falls back, says why, and its word counted nowhere; the
+/// second answers for its share as a canary, and then for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_tried_on_real_questions() -> Result<()> {
+    let more = ROLLOUT
+        .replace("[plugins]\ndev = true\ncache_directory = \"CACHE\"\nsnapshot_ms = 300\n", "")
+        .replace("canary_share = 0.5", "canary_share = 1.0");
+    let mut daemon = Daemon::prepare(&shop::config("act", &more), NOTHING, &["holt-winters"])?;
+    install(&daemon, "suspect", &suspect("1.0.0", &[])?)?;
+    daemon.start().await?;
+    let flag = daemon.path("broken");
+    let broken = flag.clone();
+    let sender = Sender::start(daemon.otlp_http()?, move || broken.exists());
+    shop::warm_up(&mut daemon, 20).await?;
+    let says = |incident: &serde_json::Value, mechanism: &str, evidence: &str| {
+        let cause = &incident["findings"]["hypotheses"][0];
+        assert_eq!(
+            (&cause["suspect"], &cause["mechanism"]),
+            (&"worker".into(), &mechanism.into()),
+            "{incident:#}"
+        );
+        assert_eq!(cause["evidence"][0]["text"], evidence, "{incident:#}");
+    };
+
+    install(&daemon, "suspect", &suspect("1.1.0", &[("\"errors\" (;MECHANISM;)", "\"absent\"")])?)?;
+    reaches(&mut daemon, "suspect", "1.1.0", "shadow").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "seen");
+    let failed = reaches(&mut daemon, "suspect", "1.1.0", "failed").await?;
+    assert!(failed["reason"].as_str().is_some_and(|why| why.contains("differs")), "{failed:#}");
+    assert!(failed["counters"]["calls_total"].as_u64() >= Some(1), "it was asked: {failed:#}");
+
+    install(&daemon, "suspect", &suspect("1.2.0", &[("\"seen\" (;EVIDENCE;)", "\"SEEN\"")])?)?;
+    reaches(&mut daemon, "suspect", "1.2.0", "shadow").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "seen");
+    reaches(&mut daemon, "suspect", "1.2.0", "canary").await?;
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "SEEN");
+    reaches(&mut daemon, "suspect", "1.2.0", "active").await?;
+    let first = reaches(&mut daemon, "suspect", "1.0.0", "retired").await?;
+    assert_eq!(first["can_roll_back_to"], true, "{first:#}");
+    says(&break_and_mend(&mut daemon, &flag).await?, "errors", "SEEN");
+    drop(sender);
     Ok(())
 }
 

@@ -204,6 +204,46 @@ async fn the_operator_can_name_unsigned_content() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: plugins that are signed, signed by a stranger, unsigned, pinned and let in for development lie in the folder.
+/// Guarantees: `plugin grants` says of each who vouches for it, as loading finds it, in at most eight lines, without a daemon.
+#[test]
+fn grants_say_whose_a_plugin_is() -> Result<()> {
+    let (author, stranger) = (Author::new()?, Author::new()?);
+    let publishers = author.publisher("ours");
+    let daemon = operator(&publishers)?;
+    put_signed(&daemon, "signed", &author.signed("signed", "1.0.0", "action")?)?;
+    put_signed(&daemon, "strange", &stranger.signed("strange", "1.0.0", "action")?)?;
+    let (pinned, named) = (component("pinned", "1.0.0", "action")?, component("named", "1.0.0", "action")?);
+    put(&daemon, "pinned.wasm", &pinned)?;
+    put(&daemon, "named.wasm", &named)?;
+    let who = |name: &str, words: &str| -> Result<()> {
+        let said = text(&daemon.salve(&["plugin", "grants", name])?);
+        let first = said.lines().next().unwrap_or_default();
+        assert!(first.starts_with("who ") && first.contains(words) && said.lines().count() <= 8, "{said}");
+        Ok(())
+    };
+    who("signed", "signed by ours (key ")?;
+    let json = daemon.json(&["plugin", "grants", "signed", "--json"])?;
+    assert_eq!(
+        (&json["identity"]["publisher"], &json["identity"]["basis"]),
+        (&"ours".into(), &"signed".into())
+    );
+    who("strange", "MAY NOT LOAD: plugin `strange` is not signed by a trusted publisher")?;
+    who("pinned", "MAY NOT LOAD: plugin `pinned` is not signed by a trusted publisher")?;
+    let path = daemon.path("plugins/pinned.wasm");
+    let done = daemon.salve(&["plugin", "pin", path.to_str().context("path")?])?;
+    assert!(done.status.success(), "{}", text(&done));
+    who("pinned", "not signed; the lock file names its digest")?;
+    let grant = format!(
+        "[[grant]]\nplugin = \"named\"\ncapability = \"process\"\nverbs = [\"status\"]\ntargets = [\"*\"]\ndigest = \"{}\"\n",
+        digest(&named)?
+    );
+    trust(&daemon, &format!("{publishers}{grant}"))?;
+    who("named", "not signed; a grant names its digest")?;
+    trust(&daemon, &format!("dev = true\n{publishers}"))?;
+    who("named", "not signed; let in by plugins.dev")
+}
+
 /// Scenario: the lock file is damaged while a plugin runs.
 /// Guarantees: what runs goes on, nothing new loads, and the status names the file; corrected, all is as before.
 #[tokio::test(flavor = "multi_thread")]

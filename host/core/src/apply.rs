@@ -4,6 +4,7 @@
 use crate::{
     Core, Pause,
     incident::{Attempt, EscalationCause, Held, Incident, Phase},
+    plugin::PluginMatter,
     timeline,
     transition::{AfterRun, AfterUndo, Change, IncidentChange, Transition},
     verify::BoundState,
@@ -33,21 +34,21 @@ impl Core {
                 self.counts.candidates_forgotten = self.counts.candidates_forgotten.saturating_add(counted);
                 self.candidates.insert(*series, candidate.clone());
             }
-            Change::Incident(_, IncidentChange::Opened { number, symptom, until, forgotten }) => {
-                for old in forgotten {
-                    self.incidents.remove(old);
-                }
+            Change::PluginsChanged { plugins } => {
+                let by_name = plugins.iter().map(|trouble| (trouble.plugin.clone(), trouble.clone()));
+                self.plugins = by_name.collect();
+            }
+            Change::PluginOverflowed { .. } => {
+                self.counts.plugins_overflowed = self.counts.plugins_overflowed.saturating_add(1);
+            }
+            Change::Incident(_, change @ IncidentChange::PluginOpened { number, trouble, forgotten }) => {
+                let incident = Incident::of_plugin(*number, PluginMatter::new(trouble), at);
+                self.open(incident, forgotten, change, at);
+            }
+            Change::Incident(_, change @ IncidentChange::Opened { number, symptom, until, forgotten }) => {
                 self.candidates.remove(&symptom.key());
-                self.next_number = self.next_number.max(number.saturating_add(1));
-                self.counts.incidents_opened = self.counts.incidents_opened.saturating_add(1);
                 let phase = Phase::Settling { until: *until };
-                let mut incident = Incident::new(*number, (**symptom).clone(), phase);
-                if let Change::Incident(_, change) = &transition.change
-                    && let Some(text) = timeline::sentence(change, &incident)
-                {
-                    incident.timeline.push(at, text);
-                }
-                self.incidents.insert(*number, incident);
+                self.open(Incident::new(*number, (**symptom).clone(), phase), forgotten, change, at);
             }
             Change::Incident(id, change) => {
                 let Some(number) = self.number(id) else { return };
@@ -61,6 +62,19 @@ impl Core {
                 self.record_run(number, change, at);
             }
         }
+    }
+
+    /// Takes in a new incident; those with the numbers `forgotten` leave for it.
+    fn open(&mut self, mut incident: Incident, forgotten: &[u64], change: &IncidentChange, at: Now) {
+        for old in forgotten {
+            self.incidents.remove(old);
+        }
+        self.next_number = self.next_number.max(incident.number.saturating_add(1));
+        self.counts.incidents_opened = self.counts.incidents_opened.saturating_add(1);
+        if let Some(text) = timeline::sentence(change, &incident) {
+            incident.timeline.push(at, text);
+        }
+        self.incidents.insert(incident.number, incident);
     }
 
     /// What a change about an incident means for the whole core.
@@ -112,7 +126,21 @@ impl Core {
 impl Incident {
     fn apply(&mut self, change: &IncidentChange, at: Now, recover_points: u32) {
         match change {
-            IncidentChange::Opened { .. } => {}
+            IncidentChange::Opened { .. } | IncidentChange::PluginOpened { .. } => {}
+            IncidentChange::PluginFell(trouble) => {
+                self.plugin = Some(PluginMatter::new(trouble));
+                self.phase = Phase::Escalating { cause: EscalationCause::PluginFell, reason: trouble.call() };
+            }
+            IncidentChange::PluginAnswers { answering } => {
+                if let Some(matter) = &mut self.plugin {
+                    matter.trouble.answering.clone_from(answering);
+                }
+            }
+            IncidentChange::PluginSettled { why } => {
+                if let Some(matter) = &mut self.plugin {
+                    matter.settled = Some(why.clone());
+                }
+            }
             IncidentChange::Reopened { symptom, until } => {
                 self.symptoms.retain(|tracked| tracked.key() != symptom.key());
                 self.symptoms.push((**symptom).clone());

@@ -3,6 +3,7 @@
 //! In this order: an open incident with the same service; the open incident whose services are fewest calls away on the
 //! service map, either way along the calls, at most `correlate_hops_max`; a closed incident that had this very series
 //! and ended within `reopen_ms`; if too many are open, the one opened last; else a new one. Equals: the older incident.
+//! Incidents about plugins take no symptoms and do not count here.
 
 use crate::{
     incident::{Incident, Phase},
@@ -32,7 +33,7 @@ pub(crate) fn place(
     settings: &Settings,
     now: Now,
 ) -> Place {
-    let open = || incidents.values().filter(|incident| incident.is_open());
+    let open = || incidents.values().filter(|incident| incident.is_open() && incident.plugin.is_none());
     let hops = hops_from(&series.service, topology, settings.correlate_hops_max);
     let nearest = open()
         .filter_map(|incident| {

@@ -101,6 +101,18 @@ pub enum Event {
         /// Yes or no.
         approved: bool,
     },
+    /// All plugins that have a version in quarantine, as they stand now; sent at start and when it changes.
+    Plugins {
+        /// By name.
+        plugins: Vec<crate::plugin::PluginTrouble>,
+    },
+    /// A person has seen that another version stands in for a plugin's version in quarantine, and leaves it at that.
+    Acknowledged {
+        /// Which incident.
+        incident: IncidentId,
+        /// Who.
+        by: String,
+    },
     /// Kill switch on.
     Paused {
         /// Who.

@@ -1,6 +1,8 @@
 //! One incident: its symptoms, what is known about them, and how far its healing has come.
 
-use crate::{event::RequestId, symptom::Tracked, timeline::Timeline, verify::BoundState};
+use crate::{
+    event::RequestId, plugin::PluginMatter, symptom::Tracked, timeline::Timeline, verify::BoundState,
+};
 use salve_model::{
     incident::{AttemptView, Decision, Findings, IncidentId, IncidentView, Outcome, Proposal},
     mode::Mode,
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 ///   → Verifying → Verified → Closed
 ///               → [UndoDue → Undoing] → Diagnosed …            the next remedy
 ///               → Escalating → Escalated → Closed              people; closes once the symptoms clear
+/// an incident about a plugin: Escalating → Escalated → Closed
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +173,8 @@ pub enum EscalationCause {
     UncertainWrite,
     /// The remedy did not help and could not be taken back.
     UndoFailed,
+    /// A version of a plugin is in quarantine.
+    PluginFell,
 }
 
 impl EscalationCause {
@@ -328,9 +333,11 @@ pub struct Incident {
     pub id: IncidentId,
     /// The number in the name.
     pub number: u64,
-    /// Receive time of the first symptom's first point.
+    /// Receive time of the first symptom's first point; of a plugin's, when it was told of.
     pub started: Now,
-    /// Oldest first.
+    /// The plugin that it is about; none: it is about telemetry.
+    pub plugin: Option<PluginMatter>,
+    /// Oldest first; none if it is about a plugin.
     pub symptoms: Vec<Tracked>,
     /// Symptoms over the bound, which were not taken in.
     pub symptoms_refused: u64,
@@ -368,11 +375,23 @@ pub struct Incident {
 
 impl Incident {
     pub(crate) fn new(number: u64, symptom: Tracked, phase: Phase) -> Self {
+        let started = symptom.symptom.since;
+        Self { symptoms: vec![symptom], ..Self::empty(number, started, phase) }
+    }
+
+    /// One about a plugin.
+    pub(crate) fn of_plugin(number: u64, matter: PluginMatter, at: Now) -> Self {
+        let phase = Phase::Escalating { cause: EscalationCause::PluginFell, reason: matter.trouble.call() };
+        Self { plugin: Some(matter), ..Self::empty(number, at, phase) }
+    }
+
+    fn empty(number: u64, started: Now, phase: Phase) -> Self {
         Self {
             id: IncidentId(format!("inc-{number}")),
             number,
-            started: symptom.symptom.since,
-            symptoms: vec![symptom],
+            started,
+            plugin: None,
+            symptoms: Vec::new(),
             symptoms_refused: 0,
             phase,
             findings: None,
@@ -398,15 +417,20 @@ impl Incident {
         !self.phase.is_closed()
     }
 
-    /// Every symptom has recovered.
+    /// Every symptom has recovered, or the matter of its plugin is settled.
     pub(crate) fn is_recovered(&self) -> bool {
+        if let Some(matter) = &self.plugin {
+            return matter.settled.is_some();
+        }
         self.symptoms.iter().all(|tracked| tracked.symptom.recovered)
     }
 
     /// Nothing more comes of any symptom that has not recovered, and Salve has nothing more to do.
     pub(crate) fn is_silent(&self, now: Now, silent_max_ms: u64) -> bool {
         let mut open = self.symptoms.iter().filter(|tracked| !tracked.symptom.recovered);
-        matches!(self.phase, Phase::Recorded { .. } | Phase::Escalated { .. })
+        // Of a plugin nothing is heard until it stands otherwise.
+        self.plugin.is_none()
+            && matches!(self.phase, Phase::Recorded { .. } | Phase::Escalated { .. })
             && open.all(|tracked| now.since_ms(tracked.heard) > silent_max_ms)
     }
 

@@ -38,6 +38,7 @@ pub mod effect;
 pub mod event;
 pub mod guard;
 pub mod incident;
+pub mod plugin;
 pub mod settings;
 pub mod symptom;
 pub mod timeline;
@@ -72,6 +73,8 @@ pub struct Core {
     candidates: BTreeMap<SeriesKey, Candidate>,
     /// By number: open ones, and closed ones that are remembered.
     incidents: BTreeMap<u64, Incident>,
+    /// Plugins with a version in quarantine, by name.
+    plugins: BTreeMap<String, plugin::PluginTrouble>,
     next_number: u64,
     /// Starts of runs, for the rate guard.
     run_starts: VecDeque<Now>,
@@ -113,6 +116,8 @@ pub struct Counts {
     pub symptoms_overflowed: u64,
     /// Symptoms that were not taken in because of `symptoms_max`.
     pub symptoms_refused: u64,
+    /// Plugins that fell and got no incident because of `incidents_open_max`.
+    pub plugins_overflowed: u64,
 }
 
 impl Default for Core {
@@ -133,6 +138,7 @@ impl Core {
             pause: None,
             candidates: BTreeMap::new(),
             incidents: BTreeMap::new(),
+            plugins: BTreeMap::new(),
             next_number: 1,
             run_starts: VecDeque::new(),
             run_ends: BTreeMap::new(),

@@ -49,7 +49,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// Changes the state and asks for what the change asks for.
-    fn commit(&mut self, change: Change) {
+    pub(crate) fn commit(&mut self, change: Change) {
         let transition = Transition { schema_version: SCHEMA_VERSION, at: self.now, change };
         let id = transition.incident().cloned();
         let watched =
@@ -167,6 +167,8 @@ impl<'a> Stepper<'a> {
                     _ => None,
                 });
             }
+            Event::Plugins { plugins } => self.plugins(plugins),
+            Event::Acknowledged { incident, by } => self.acknowledged(incident, by),
             Event::Paused { by, reason } if self.core.pause.is_none() => {
                 self.commit(Change::Paused { by: by.clone(), reason: reason.clone() });
             }
@@ -317,7 +319,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// Closed incidents that leave, the one that ended first before others.
-    fn incidents_to_forget(&self) -> Vec<u64> {
+    pub(crate) fn incidents_to_forget(&self) -> Vec<u64> {
         let mut closed: Vec<(Now, u64)> = self
             .core
             .incidents

@@ -2,6 +2,7 @@
 
 use crate::{
     incident::Incident,
+    plugin,
     transition::{AfterRun, AfterUndo, IncidentChange},
 };
 use salve_model::{incident::Outcome, mode::Mode, text::escape, time::Now};
@@ -63,6 +64,10 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
             let (name, service) = (text(&series.name), text(&series.service));
             format!("{what}: `{name}` of `{service}`: {}", text(&symptom.symptom.reason))
         }
+        IncidentChange::PluginOpened { trouble, .. } => format!("opened: {}", trouble.call()),
+        IncidentChange::PluginFell(trouble) => format!("a further version fell: {}", trouble.call()),
+        IncidentChange::PluginAnswers { answering } => plugin::answers(answering.as_ref()),
+        IncidentChange::PluginSettled { why } => text(why),
         IncidentChange::SymptomRefused { .. }
         | IncidentChange::Seen(_)
         | IncidentChange::Measured { .. }
@@ -148,6 +153,7 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
         IncidentChange::UndoEnded { next: AfterUndo::Failed { reason, .. }, .. } => reason.clone(),
         IncidentChange::Escalated { reason, .. } => format!("people are called: {reason}"),
         IncidentChange::Suspended => "stopped: Salve is paused".into(),
+        IncidentChange::Closed { .. } if incident.plugin.is_some() => "closed".into(),
         IncidentChange::Closed { outcome } => format!("closed: {}", outcome_name(*outcome)),
     })
 }

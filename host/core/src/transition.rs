@@ -8,6 +8,7 @@ use crate::{
     event::RequestId,
     guard::Guard,
     incident::EscalationCause,
+    plugin::{Answering, PluginTrouble},
     settings::Settings,
     symptom::{Candidate, Seen, Tracked},
 };
@@ -83,6 +84,16 @@ pub enum Change {
         /// Series that are forgotten for it: too old, or too many.
         forgotten: Vec<SeriesKey>,
     },
+    /// Plugins in trouble are others, or stand otherwise.
+    PluginsChanged {
+        /// All of them, by name.
+        plugins: Vec<PluginTrouble>,
+    },
+    /// A plugin in trouble gets no incident: there are too many.
+    PluginOverflowed {
+        /// Its name.
+        plugin: String,
+    },
     /// Something about one incident.
     Incident(IncidentId, IncidentChange),
 }
@@ -101,6 +112,27 @@ pub enum IncidentChange {
         until: Now,
         /// Closed incidents that are forgotten for it, by number.
         forgotten: Vec<u64>,
+    },
+    /// It begins: a version of a plugin is in quarantine.
+    PluginOpened {
+        /// The number in its name.
+        number: u64,
+        /// How the plugin stands.
+        trouble: Box<PluginTrouble>,
+        /// Closed incidents that are forgotten for it, by number.
+        forgotten: Vec<u64>,
+    },
+    /// A further version of its plugin is in quarantine.
+    PluginFell(Box<PluginTrouble>),
+    /// Another version of its plugin answers, or none does any more.
+    PluginAnswers {
+        /// Which.
+        answering: Option<Answering>,
+    },
+    /// Nothing is left to be done about its plugin.
+    PluginSettled {
+        /// Why.
+        why: String,
     },
     /// It came back.
     Reopened {

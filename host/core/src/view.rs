@@ -3,6 +3,7 @@
 use crate::{
     Core,
     incident::{Attempt, Incident, Phase},
+    plugin::PluginMatter,
     timeline::Timeline,
 };
 use salve_model::{
@@ -23,6 +24,8 @@ pub struct IncidentSummary {
     pub closed: Option<Now>,
     /// How far it has come, in a word.
     pub phase: String,
+    /// What it is about in one line, if that is not telemetry but a plugin; escaped for printing.
+    pub title: Option<String>,
     /// Services with symptoms, by name.
     pub services: Vec<String>,
     /// Symptoms.
@@ -42,6 +45,10 @@ pub struct IncidentSummary {
 /// All about one incident. Text from strangers is as they wrote it, except in the timeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentDetail {
+    /// What it is about in one line, if that is not telemetry but a plugin; escaped for printing.
+    pub title: Option<String>,
+    /// The plugin that it is about.
+    pub plugin: Option<PluginMatter>,
     /// What is wrong.
     pub view: IncidentView,
     /// How far it has come.
@@ -76,6 +83,8 @@ impl Core {
     pub fn incident(&self, id: &IncidentId) -> Option<IncidentDetail> {
         let incident = self.incidents.get(&self.number(id)?)?;
         Some(IncidentDetail {
+            title: title(incident),
+            plugin: incident.plugin.clone(),
             view: incident.view(self.now),
             phase: incident.phase.clone(),
             findings: incident.findings.clone(),
@@ -90,6 +99,10 @@ impl Core {
     }
 }
 
+fn title(incident: &Incident) -> Option<String> {
+    incident.plugin.as_ref().map(|matter| matter.trouble.title())
+}
+
 fn summary(incident: &Incident) -> IncidentSummary {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     IncidentSummary {
@@ -100,6 +113,7 @@ fn summary(incident: &Incident) -> IncidentSummary {
             _ => None,
         },
         phase: incident.phase.name().into(),
+        title: title(incident),
         services: incident.services(),
         symptoms: count(incident.symptoms.len()),
         symptoms_open: count(incident.symptoms.iter().filter(|tracked| !tracked.symptom.recovered).count()),

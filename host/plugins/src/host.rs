@@ -248,6 +248,12 @@ impl Plugin {
         self.identity.counters.read()
     }
 
+    /// Instructions are counted, in `fuel_total`.
+    #[must_use]
+    pub fn counts_fuel(&self) -> bool {
+        self.identity.count_fuel
+    }
+
     /// Why it is not called any more: it trapped too often within the time that `quarantine_window_ms` gives.
     #[must_use]
     pub fn quarantine(&self) -> Option<GuestErrorKind> {
@@ -257,6 +263,13 @@ impl Plugin {
         let (_, latest) = faults.back()?;
         (traps >= self.quarantine.traps_max)
             .then(|| GuestErrorKind::Quarantined { traps, latest: latest.clone() })
+    }
+
+    /// Messages of the faults that count towards quarantine now, oldest first; at most `quarantine_traps`.
+    #[must_use]
+    pub fn recent_faults(&self) -> Vec<String> {
+        let faults = self.quarantine.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().map(|(_, words)| words.clone()).collect()
     }
 
     /// Notes a fault of the plugin.

@@ -77,6 +77,9 @@ pub struct Plugin {
     pub active: Option<String>,
     /// Digest of the one that is held, in shadow or canary.
     pub candidate: Option<String>,
+    /// The active version took over since the one before fell; nobody has chosen it.
+    #[serde(default)]
+    pub stands_in: bool,
     /// Digests of those that were active before, the latest last.
     pub previous: Vec<String>,
     /// What the last active version asked for: later ones are measured by it.
@@ -270,6 +273,7 @@ impl Rollout {
                     versions: BTreeMap::new(),
                     active: None,
                     candidate: None,
+                    stands_in: false,
                     previous: Vec::new(),
                     baseline: facts.clone(),
                 });
@@ -352,6 +356,7 @@ impl Step<'_> {
         let digest = facts.digest.clone();
         if self.plugin.active.as_ref() == Some(&digest) {
             self.end_trial(Stage::Retired, "the file of the active version is back");
+            self.plugin.stands_in = false;
             return;
         }
         if self.plugin.candidate.as_ref() == Some(&digest) {
@@ -429,6 +434,7 @@ impl Step<'_> {
             self.plugin.candidate = None;
         }
         self.plugin.active = Some(digest.to_owned());
+        self.plugin.stands_in = false;
         if let Some(version) = self.plugin.versions.get(digest) {
             self.plugin.baseline = version.facts.clone();
         }
@@ -515,6 +521,7 @@ impl Step<'_> {
         self.go(digest, to, reason);
         if was_active && let Some(previous) = self.plugin.previous.pop() {
             self.activate(&previous, format!("it takes over, since {label} is {to}"));
+            self.plugin.stands_in = true;
         }
     }
 

@@ -6,8 +6,8 @@
 
 use crate::config::Config;
 use salve_distribution::{
-    Basis, Digest, LockFile, PublicKey, Publisher, SignatureFile, Trust, read_bounded, signature_path,
-    write_whole,
+    Basis, Digest, Identity, LockFile, PublicKey, Publisher, SignatureFile, Trust, read_bounded,
+    signature_path, write_whole,
 };
 use salve_plugins::{LoadError, Manifest, Plugin, PluginHost};
 use std::{
@@ -105,22 +105,10 @@ impl Admission {
             let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
             return Ok((plugin, bytes));
         };
-        let (trust, signatures) = {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            (state.trust.clone(), state.signatures.clone())
-        };
-        let trust = trust.map_err(|why| Refused { why, digest: None })?;
-        let digest = Digest::of(&bytes);
-        let admitted = Trust::signature_beside(path, &manifest).and_then(|beside| {
-            let signature = beside.or_else(|| signatures.get(digest));
-            let identity = trust.judge(&bytes, &manifest, signature.as_ref())?;
-            Ok((identity, signature))
-        });
-        let (identity, signature) =
-            admitted.map_err(|refusal| Refused { why: refusal.explain(), digest: Some(digest.hex()) })?;
+        let Admitted { identity, signature, trust, signatures } = self.judge(path, &bytes, &manifest)?;
         let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
         if let Some(signature) = signature.filter(|_| self.remembers && identity.basis == Basis::Signed) {
-            signatures.keep(digest, &signature);
+            signatures.keep(identity.digest, &signature);
         }
         if self.remembers
             && let Some(entry) = trust.to_remember(&identity)
@@ -139,6 +127,40 @@ impl Admission {
         }
         Ok((plugin, bytes))
     }
+
+    /// Whose a component is, as loading it finds; without loading it or leaving a trace.
+    ///
+    /// # Errors
+    /// [`Refused`]: it may not load.
+    pub fn identity(&self, path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Identity, Refused> {
+        self.judge(path, bytes, manifest).map(|admitted| admitted.identity)
+    }
+
+    fn judge(&self, path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Admitted, Refused> {
+        let (trust, signatures) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.trust.clone(), state.signatures.clone())
+        };
+        let trust = trust.map_err(|why| Refused { why, digest: None })?;
+        let digest = Digest::of(bytes);
+        let admitted = Trust::signature_beside(path, manifest).and_then(|beside| {
+            let signature = beside.or_else(|| signatures.get(digest));
+            let identity = trust.judge(bytes, manifest, signature.as_ref())?;
+            Ok((identity, signature))
+        });
+        match admitted {
+            Ok((identity, signature)) => Ok(Admitted { identity, signature, trust, signatures }),
+            Err(refusal) => Err(Refused { why: refusal.explain(), digest: Some(digest.hex()) }),
+        }
+    }
+}
+
+/// A component that was let in, and by what.
+struct Admitted {
+    identity: Identity,
+    signature: Option<SignatureFile>,
+    trust: Trust,
+    signatures: KeptSignatures,
 }
 
 /// Signatures of what has loaded, by digest, for copies that are loaded again. Each is verified anew, so it does not matter

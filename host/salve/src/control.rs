@@ -49,6 +49,13 @@ pub enum Request {
         /// Yes or no.
         approved: bool,
     },
+    /// The version that stands in for one in quarantine may go on: the incident about it is closed.
+    Acknowledge {
+        /// Which incident.
+        id: String,
+        /// Who.
+        by: String,
+    },
     /// Loaded plugins.
     Plugins,
     /// Change which version of a plugin is active.
@@ -207,7 +214,7 @@ pub struct PluginStatus {
     pub differences: Vec<salve_rollout::Difference>,
     /// `salve plugin rollback` may go back to it.
     pub can_roll_back_to: bool,
-    /// What it did and cost since it was loaded; empty if it is not in memory.
+    /// What it did and cost since it was loaded; empty if it is not in memory. `fuel_total` only where `plugins.count_fuel` is set.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// What one call or instance of it may use up.
     pub limits: std::collections::BTreeMap<String, u64>,

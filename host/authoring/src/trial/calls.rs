@@ -85,6 +85,30 @@ fn sentence(call: &str, target: Option<&str>, arguments: &Value) -> String {
 }
 
 impl HostCall {
+    /// The call as grants name it, with bodies by digest; none of calls that are on no target and need no grant.
+    #[must_use]
+    pub fn granted_call(&self) -> Option<salve_model::plan::Call> {
+        let (capability, verb) = self.call.split_once('.')?;
+        let target = TargetId(self.target.clone()?);
+        let mut arguments = if self.arguments.is_null() { json!({}) } else { self.arguments.clone() };
+        if let Some(fields) = arguments.as_object_mut().filter(|_| capability == "http") {
+            let body = match fields.remove("body") {
+                Some(Value::String(text)) => text.into_bytes(),
+                other => serde_json::from_value(other.unwrap_or_default()).unwrap_or_default(),
+            };
+            // A read has none.
+            if verb == "send" {
+                fields.insert("body-sha256".into(), body_sha256(&body).into());
+            }
+        }
+        Some(salve_model::plan::Call {
+            capability: capability.into(),
+            verb: verb.into(),
+            target,
+            arguments: arguments.to_string(),
+        })
+    }
+
     /// One line for people: `config get checkout {"key":"pool.size"} → "2"`.
     #[must_use]
     pub fn sentence(&self) -> String {

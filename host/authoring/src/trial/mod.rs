@@ -227,6 +227,9 @@ pub struct Ran {
     pub request: Request,
     /// Calls to the host during the call that was asked for, if they were noted.
     pub host_calls: Vec<HostCall>,
+    /// Calls to the host during the calls that had to be made first: `plan`, and for `undo` also `execute`.
+    #[serde(skip)]
+    pub earlier_calls: Vec<HostCall>,
     /// Time of the call that was asked for, as its caller sees it.
     #[serde(skip)]
     pub elapsed: Duration,
@@ -319,6 +322,7 @@ impl Trial {
         }
         let world: SharedWorld = Arc::new(Mutex::new(request.world.clone()));
         let mut request = request.clone();
+        let mut earlier_calls = Vec::new();
         let (result, good, host_calls, elapsed) = match call {
             Call::Observe => {
                 let began = Instant::now();
@@ -344,7 +348,7 @@ impl Trial {
                 (result, good, host_calls, elapsed)
             }
             Call::Execute => {
-                let plan = self.plan_of(call, &world, &mut request, conditions).await?;
+                let plan = self.plan_of(call, &world, &mut request, conditions, &mut earlier_calls).await?;
                 let license = License::Execute(plan.clone());
                 self.act(call, &world, license, &plan, &request, conditions).await?
             }
@@ -354,7 +358,7 @@ impl Trial {
                 {
                     return Err(TrialError::NoReceipts);
                 }
-                let plan = self.plan_of(call, &world, &mut request, conditions).await?;
+                let plan = self.plan_of(call, &world, &mut request, conditions, &mut earlier_calls).await?;
                 if request.receipts.is_none() {
                     let really =
                         Conditions { answers: Answers::Paper, apply: true, watch: conditions.watch.clone() };
@@ -378,14 +382,16 @@ impl Trial {
                             )
                             .await,
                     );
-                    request.receipts = Some(side.finish(Call::Execute).await?.receipts);
+                    let noted = side.finish(Call::Execute).await?;
+                    earlier_calls.extend(noted.host_calls);
+                    request.receipts = Some(noted.receipts);
                 }
                 let receipts = request.receipts.clone().unwrap_or_default();
                 let license = License::Undo(plan.clone(), receipts);
                 self.act(call, &world, license, &plan, &request, conditions).await?
             }
         };
-        Ok(Ran { result, good, request, host_calls, elapsed })
+        Ok(Ran { result, good, request, host_calls, earlier_calls, elapsed })
     }
 
     /// The approved plan: the request's, or a new one, which then stands in the request.
@@ -395,9 +401,12 @@ impl Trial {
         world: &SharedWorld,
         request: &mut Request,
         conditions: &Conditions,
+        earlier_calls: &mut Vec<HostCall>,
     ) -> Result<Plan, TrialError> {
         if request.plan.is_none() {
-            match self.plan(world, request, conditions).await?.plan {
+            let planned = self.plan(world, request, conditions).await?;
+            earlier_calls.extend(planned.host_calls);
+            match planned.plan {
                 Ok(plan) => request.plan = Some(plan),
                 Err(result) => {
                     let reason = format!("`plan` ended as {}", outcome::in_words(&result));

@@ -34,6 +34,10 @@ pub struct Recording {
     /// Calls to the host, in order. Left out: the request's world answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_calls: Option<Vec<HostCall>>,
+    /// Calls to the host in the calls that were made first, since the request had no plan or receipts. They answer nothing;
+    /// `salve plugin grants --from-recording` needs them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_calls: Vec<HostCall>,
     /// What must come out. See `differences`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,

@@ -3,6 +3,7 @@
 mod correlation;
 mod guards;
 mod life_cycle;
+mod plugins;
 mod properties;
 mod recovery;
 mod verification;

@@ -3,8 +3,11 @@
 //! A random driver answers what the core asks, wrongly at times; sends points, nonsense and the operator's words; and
 //! crashes now and then. An observer that knows nothing of the core's inside watches the effects.
 
-use super::world::{
-    decision, done, failed, findings, observation, plan, proposal, receipt, series, settings, target,
+use super::{
+    plugins,
+    world::{
+        decision, done, failed, findings, observation, plan, proposal, receipt, series, settings, target,
+    },
 };
 use crate::{Core, Effect, Event, Settings, Step, Transition, event::ExpectationPoint};
 use proptest::{prelude::*, strategy::ValueTree};
@@ -64,6 +67,11 @@ enum Move {
     Resume,
     Mode(usize),
     Edges(Vec<(usize, usize)>),
+    /// How plugins stand: which, what fell when, and what answers, perhaps only standing in.
+    Plugins(Vec<(usize, u64, Option<(usize, bool)>)>),
+    Acknowledge {
+        incident: u64,
+    },
     Crash,
 }
 
@@ -87,6 +95,9 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::Resume),
         1 => prop_oneof![1 => 0..MODES.len(), 2 => Just(3)].prop_map(Move::Mode),
         1 => prop::collection::vec((0..SERVICES.len(), 0..SERVICES.len()), 0..4).prop_map(Move::Edges),
+        1 => prop::collection::vec((0..3_usize, 0..6_u64, prop::option::of((0..3_usize, any::<bool>()))), 0..4)
+            .prop_map(Move::Plugins),
+        1 => (0..4_u64).prop_map(|incident| Move::Acknowledge { incident }),
         1 => Just(Move::Crash),
     ]
 }
@@ -285,10 +296,22 @@ impl Run {
         self.check();
     }
 
-    /// Whatever was written is verified, taken back, or reported; what is under way is accounted for.
+    /// Whatever was written is verified, taken back, or reported; what is under way is accounted for; plugins have one open
+    /// incident at most, for which nothing is asked but people's attention.
     fn check(&self) {
+        let mut open_plugins = BTreeSet::new();
         for summary in self.core.incidents() {
             let detail = self.core.incident(&summary.id).unwrap();
+            if let Some(matter) = detail.plugin {
+                assert!(detail.view.symptoms.is_empty() && detail.attempts.is_empty());
+                assert!(!self.observer.asked.contains_key(&summary.id), "nothing is asked");
+                assert!(self.observer.escalated.contains(&summary.id), "people are called");
+                assert!(
+                    summary.closed.is_some() || open_plugins.insert(matter.trouble.plugin),
+                    "one of a plugin"
+                );
+                continue;
+            }
             let is_under_way = detail.phase.is_treatment();
             let mut attempts = detail.attempts.iter().filter(|attempt| attempt.is_counted()).peekable();
             while let Some(attempt) = attempts.next() {
@@ -364,6 +387,22 @@ impl Run {
                 let name = |index: usize| SERVICES[index].to_owned();
                 let edges = edges.into_iter().map(|(caller, callee)| (name(caller), name(callee))).collect();
                 self.send(Event::Topology { edges });
+            }
+            Move::Plugins(told) => {
+                let plugins = told.into_iter().map(|(plugin, fell, answers)| {
+                    let fallen = vec![plugins::fallen(&(fell % 3).to_string(), fell)];
+                    let answering = answers
+                        .and_then(|(version, stands_in)| plugins::answering(&version.to_string(), stands_in));
+                    plugins::trouble(SERVICES[plugin], fallen, answering)
+                });
+                self.send(Event::Plugins { plugins: plugins.collect() });
+            }
+            Move::Acknowledge { incident } => {
+                let about_plugin =
+                    |summary: &crate::IncidentSummary| summary.title.is_some() && summary.closed.is_none();
+                let open = self.core.incidents().into_iter().find(about_plugin).map(|summary| summary.id);
+                let incident = open.unwrap_or(IncidentId(format!("inc-{incident}")));
+                self.send(Event::Acknowledged { incident, by: "ann".into() });
             }
             Move::Crash => self.crash(),
         }

@@ -1,10 +1,10 @@
-//! `salve incident list`, `show`, `approve`, `reject`.
+//! `salve incident list`, `show`, `approve`, `reject`, `acknowledge`.
 
 use super::{ConfigArgument, JsonAndConfig, output, user};
 use crate::control::{Request, Response};
 use anyhow::{Result, bail};
-use salve_core::{IncidentDetail, IncidentSummary, timeline::outcome_name};
-use salve_model::text::escape;
+use salve_core::{IncidentDetail, IncidentSummary, plugin::PluginMatter, timeline::outcome_name};
+use salve_model::{incident::Outcome, text::escape};
 use std::process::ExitCode;
 
 /// What was wrong, why, and what was done.
@@ -23,6 +23,8 @@ pub enum Command {
     Approve(Answer),
     /// Say no to the plan that waits.
     Reject(Answer),
+    /// Close an incident about a plugin in quarantine, since the version that stands in will do.
+    Acknowledge(Answer),
 }
 
 /// A person's answer.
@@ -64,6 +66,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Approve(answer) => send(answer, true),
         Command::Reject(answer) => send(answer, false),
+        Command::Acknowledge(answer) => {
+            let by = answer.by.unwrap_or_else(user);
+            super::status::simple(&answer.config, &Request::Acknowledge { id: answer.id, by })
+        }
     }
 }
 
@@ -78,11 +84,12 @@ fn list(incidents: &[IncidentSummary]) -> String {
     }
     let mut rows = vec![["id", "started", "state", "symptoms", "tried", "cause"].map(String::from).to_vec()];
     rows.extend(incidents.iter().map(|incident| {
-        let state = incident
-            .outcome
-            .map_or_else(|| incident.phase.clone(), |outcome| outcome_name(outcome).to_owned());
+        let state = incident.outcome.map_or_else(
+            || incident.phase.clone(),
+            |outcome| ended(outcome, incident.title.is_some()).to_owned(),
+        );
         let cause = incident.cause.as_ref().map_or_else(
-            || incident.services.join(", "),
+            || incident.title.clone().unwrap_or_else(|| incident.services.join(", ")),
             |(suspect, mechanism)| format!("{suspect}: {mechanism}"),
         );
         vec![
@@ -97,13 +104,51 @@ fn list(incidents: &[IncidentSummary]) -> String {
     output::table(&rows)
 }
 
+/// How an incident ended, in words. A plugin does not recover by itself.
+fn ended(outcome: Outcome, is_about_plugin: bool) -> &'static str {
+    if is_about_plugin { "settled" } else { outcome_name(outcome) }
+}
+
+/// What is wrong with a plugin, version by version, and what answers.
+fn of_plugin(matter: &PluginMatter) -> Vec<String> {
+    let trouble = &matter.trouble;
+    let mark = if matter.settled.is_some() { "✓" } else { "✗" };
+    let mut lines = Vec::new();
+    for fallen in &trouble.fallen {
+        let digest: String = fallen.digest.chars().take(12).collect();
+        lines.push(format!(
+            "  {mark} plugin {} {} ({digest}): {}",
+            escape(&trouble.plugin, 80),
+            escape(&fallen.version, 60),
+            escape(&fallen.reason, 300)
+        ));
+        lines.extend(fallen.errors.iter().map(|error| format!("      error: {}", escape(error, 300))));
+    }
+    lines.push(match &trouble.answering {
+        Some(answering) => {
+            let digest: String = answering.digest.chars().take(12).collect();
+            let how = if answering.stands_in { "stands in" } else { "answers" };
+            format!("    {} ({digest}) {how}", escape(&answering.version, 60))
+        }
+        None => "    no version of it answers".into(),
+    });
+    if let (None, Some(_)) = (&matter.settled, &trouble.answering) {
+        lines.push(
+            "    ends with another version, `salve plugin reload`, or `salve incident acknowledge`".into(),
+        );
+    }
+    lines
+}
+
 fn describe(incident: &IncidentDetail) -> String {
     let view = &incident.view;
-    let state = incident
-        .outcome
-        .map_or_else(|| incident.phase.name().to_owned(), |outcome| outcome_name(outcome).to_owned());
+    let state = incident.outcome.map_or_else(
+        || incident.phase.name().to_owned(),
+        |outcome| ended(outcome, incident.plugin.is_some()).to_owned(),
+    );
     let mut lines = vec![format!("{} · {} · began {}", view.id, state, output::moment(view.started.0))];
     lines.push("\nWhat is wrong".into());
+    lines.extend(incident.plugin.iter().flat_map(of_plugin));
     for symptom in &view.symptoms {
         lines.push(format!(
             "  {} {} {}: {}{}",

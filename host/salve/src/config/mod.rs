@@ -232,6 +232,8 @@ pub struct PluginsConfig {
     pub limits: salve_plugins::LimitSettings,
     /// Limits of single plugins, by name.
     pub limits_of: std::collections::BTreeMap<String, salve_plugins::LimitSettings>,
+    /// Count the instructions of every call (`fuel` in `salve plugin list`). Guests are slower then.
+    pub count_fuel: bool,
     /// How new versions of plugins are tried before they become active.
     pub rollout: salve_rollout::Rules,
 }
@@ -249,6 +251,7 @@ impl Default for PluginsConfig {
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),
             limits_of: std::collections::BTreeMap::new(),
+            count_fuel: false,
             rollout: salve_rollout::Rules::default(),
         }
     }

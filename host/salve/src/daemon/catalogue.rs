@@ -10,7 +10,8 @@
 use super::{clock::Clock, versions::VersionStore};
 use crate::{admission::Admission, config::Config};
 use salve_capabilities::Brokers;
-use salve_model::{PluginName, incident::CatalogueEntry, text::escape};
+use salve_core::plugin::{Answering, Fallen, PluginTrouble};
+use salve_model::{PluginName, incident::CatalogueEntry, text::escape, time::Now};
 use salve_plugins::{Manifest, Plugin, PluginHost, Role};
 use salve_rollout::{Change, Facts, Input, Refusal, Rollout, Rules, Stage, Version};
 use std::{
@@ -40,6 +41,8 @@ struct State {
     agents: Vec<String>,
     /// Not yet carried out by [`Catalogue::take_changes`].
     changes: Vec<Change>,
+    /// Last errors of versions in quarantine, by digest; they are lost at a restart.
+    last_errors: BTreeMap<String, Vec<String>>,
 }
 
 /// What a file was when it was last looked at, and what came of it.
@@ -98,6 +101,7 @@ impl Catalogue {
             files: BTreeMap::new(),
             agents: Vec::new(),
             changes: Vec::new(),
+            last_errors: BTreeMap::new(),
         };
         Ok(Self {
             host,
@@ -270,6 +274,8 @@ impl Catalogue {
         let in_files: BTreeSet<String> =
             state.files.values().filter_map(|file| file.digest.clone()).collect();
         state.loaded.retain(|digest, _| kept.contains(digest) || in_files.contains(digest));
+        let fallen: BTreeSet<String> = state.rollout.plugins().values().flat_map(fallen).cloned().collect();
+        state.last_errors.retain(|digest, _| fallen.contains(digest));
         drop(state);
         self.store.retain(&kept);
     }
@@ -341,6 +347,9 @@ impl Catalogue {
             })
             .collect();
         for (name, digest, reason) in quarantined {
+            if let Some(errors) = state.loaded.get(&digest).map(|plugin| plugin.recent_faults()) {
+                state.last_errors.insert(digest.clone(), errors);
+            }
             self.note(&mut state, Input::Quarantined { name, digest, reason });
         }
         self.note(&mut state, Input::Tick);
@@ -466,6 +475,38 @@ impl Catalogue {
         active.filter(|plugin| plugin.role() == Role::Action).cloned().collect()
     }
 
+    /// Plugins of which a version is in quarantine, as they stand. What has no file any more is no plugin.
+    pub fn troubles(&self) -> Vec<PluginTrouble> {
+        let state = self.read();
+        let owned: BTreeSet<&String> = state.files.values().filter_map(|file| file.plugin.as_ref()).collect();
+        let in_trouble = state.rollout.plugins().iter().filter(|(name, _)| owned.contains(name));
+        in_trouble
+            .map(|(name, plugin)| PluginTrouble {
+                plugin: name.clone(),
+                fallen: fallen(plugin)
+                    .filter_map(|digest| {
+                        let version = plugin.versions.get(digest)?;
+                        Some(Fallen {
+                            version: version.facts.version.clone(),
+                            digest: digest.clone(),
+                            since: Now(version.since_ms),
+                            reason: version.reason.clone(),
+                            errors: state.last_errors.get(digest).cloned().unwrap_or_default(),
+                        })
+                    })
+                    .collect(),
+                answering: plugin.active.as_ref().and_then(|digest| {
+                    Some(Answering {
+                        version: plugin.versions.get(digest)?.facts.version.clone(),
+                        digest: digest.clone(),
+                        stands_in: plugin.stands_in,
+                    })
+                }),
+            })
+            .filter(|trouble| !trouble.fallen.is_empty())
+            .collect()
+    }
+
     /// All versions of all plugins, for `salve plugin list`.
     pub fn known(&self) -> Vec<Known> {
         let state = self.read();
@@ -506,6 +547,12 @@ impl State {
     fn active(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.loaded.get(self.rollout.active(name)?)
     }
+}
+
+/// Digests of the versions in quarantine.
+fn fallen(plugin: &salve_rollout::Plugin) -> impl Iterator<Item = &String> {
+    let fallen = plugin.versions.iter().filter(|(_, version)| version.stage == Stage::Quarantined);
+    fallen.map(|(digest, _)| digest)
 }
 
 /// What the state machine needs to know of a version.

@@ -111,6 +111,10 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             daemon.send(Event::Approved { incident, by, approved }).await;
             Response::Done(if approved { "approved".into() } else { "refused".into() })
         }
+        Request::Acknowledge { id, by } => match daemon.acknowledge(id, by).await {
+            Ok(done) => Response::Done(done),
+            Err(why) => Response::Error(why),
+        },
         Request::Plugins => Response::Plugins(daemon.plugin_statuses()),
         Request::Plugin(command) => match daemon.operate_plugin(command).await {
             Ok(done) => Response::Done(done),

@@ -2,6 +2,7 @@
 //!
 //! ## What always holds
 //! - a detector that fails is reported and left out; the others go on
+//! - what stays wrong in the same words is logged once, not at every batch
 //! - state is written down every `snapshot_ms`, and at the end
 //! - versions change places between two batches: each point is shown to each instance once, whichever of them speaks
 //! - a version that does not start leaves the one before it running
@@ -154,8 +155,9 @@ impl DetectorThread {
                 // With another version it is that version's fault, with other parameters the operator's.
                 Err(error) if from != to => self.does_not_start(&binding.name, &binding.plugin, &error),
                 Err(error) => {
-                    tracing::error!(detector = %binding.name, %error, "Detector does not take its new parameters; the old ones stay.");
-                    self.problem(&binding.name, Some(error.to_string()));
+                    if self.problem(&binding.name, Some(error.to_string())) {
+                        tracing::error!(detector = %binding.name, %error, "Detector does not take its new parameters; the old ones stay.");
+                    }
                 }
             }
         }
@@ -264,8 +266,9 @@ impl DetectorThread {
             }
             Err(error) => {
                 // Parameters that do not fit are the operator's matter and no reason to go back to another version.
-                tracing::error!(detector = %binding.name, %error, "Detector cannot start.");
-                self.problem(&binding.name, Some(error.to_string()));
+                if self.problem(&binding.name, Some(error.to_string())) {
+                    tracing::error!(detector = %binding.name, %error, "Detector cannot start.");
+                }
                 None
             }
         }
@@ -315,8 +318,9 @@ impl DetectorThread {
                     });
                 }
                 Err(error) => {
-                    tracing::error!(detector = %binding.name, %error, "Detector failed on a batch.");
-                    self.problem(&binding.name, Some(error.to_string()));
+                    if self.problem(&binding.name, Some(error.to_string())) {
+                        tracing::error!(detector = %binding.name, %error, "Detector failed on a batch.");
+                    }
                     self.tools.catalogue.tick();
                 }
             }
@@ -366,6 +370,10 @@ impl DetectorThread {
     async fn save_all(&mut self) {
         for ((id, number), shard) in &mut self.shards {
             let Some(binding) = self.bindings.get(id) else { continue };
+            // It would refuse, every time; that it is in quarantine has been said.
+            if shard.instance.plugin().quarantine().is_some() {
+                continue;
+            }
             match shard.instance.snapshot().await {
                 Ok(state) => self.tools.snapshots.save(&binding.name, *number, shard.digest(), &state),
                 Err(error) => {
@@ -375,8 +383,14 @@ impl DetectorThread {
         }
     }
 
-    fn problem(&self, name: &str, problem: Option<String>) {
-        self.with_statuses(|statuses| statuses.entry(name.to_owned()).or_default().problem = problem);
+    /// Notes what is wrong with a detector, if anything; gives whether that is news.
+    fn problem(&self, name: &str, problem: Option<String>) -> bool {
+        self.with_statuses(|statuses| {
+            let known = &mut statuses.entry(name.to_owned()).or_default().problem;
+            let is_news = *known != problem;
+            *known = problem;
+            is_news
+        })
     }
 
     fn with_statuses<T>(&self, change: impl FnOnce(&mut BTreeMap<String, DetectorStatus>) -> T) -> T {

@@ -81,6 +81,8 @@ pub struct Daemon {
     detector_commands: mpsc::Sender<Command>,
     detector_statuses: detectors::DetectorStatuses,
     bindings: tokio::sync::Mutex<reload::Bindings>,
+    /// Held while the core is told how plugins stand, so that it hears things in their order.
+    telling_of_plugins: tokio::sync::Mutex<()>,
     escalation: Arc<RwLock<Option<String>>>,
     questions: Questions,
     ready: Arc<AtomicBool>,
@@ -214,6 +216,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         detector_commands,
         detector_statuses,
         bindings: tokio::sync::Mutex::default(),
+        telling_of_plugins: tokio::sync::Mutex::default(),
         escalation,
         questions,
         ready,
@@ -226,6 +229,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     daemon.configure_core(&config).await;
     daemon.bind_detectors(&config).await;
     daemon.follow_rollout().await;
+    daemon.tell_core_of_plugins().await;
     let mut driver = tokio::spawn(driver.run(event_queue, question_queue));
     tokio::spawn(daemon.clone().forward_rounds(round_queue));
     tokio::spawn(daemon.clone().forward_changes());
@@ -344,6 +348,24 @@ impl Daemon {
         tracing::warn!(by, "Resumed.");
         self.send(Event::Resumed { by }).await;
         Ok(())
+    }
+
+    /// A person has seen an incident about a plugin.
+    ///
+    /// # Errors
+    /// One sentence that says why it cannot be closed by that.
+    pub async fn acknowledge(&self, id: String, by: String) -> Result<String, String> {
+        let incident = salve_model::incident::IncidentId(id);
+        let asked = incident.clone();
+        let objection = self.questions.ask(move |core| core.acknowledge_objection(&asked)).await;
+        match objection {
+            Some(None) => {}
+            Some(Some(why)) => return Err(why),
+            None => return Err("the daemon is stopping".into()),
+        }
+        let done = format!("{incident} is closed");
+        self.send(Event::Acknowledged { incident, by }).await;
+        Ok(done)
     }
 
     async fn tick(self: Arc<Self>) {

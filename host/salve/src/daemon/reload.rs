@@ -35,6 +35,7 @@ pub fn host_config(config: &Config) -> HostConfig {
         compiler: Some(this_program()),
         compile_memory_bytes: config.plugins.compile_memory_bytes,
         compile_timeout_ms: config.plugins.compile_timeout_ms,
+        count_fuel: config.plugins.count_fuel,
         ..HostConfig::new(
             config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")),
         )
@@ -102,6 +103,8 @@ impl Daemon {
         self.catalogue.scan(&self.config().plugins.directory).await;
         self.bind_detectors(&self.config()).await;
         self.follow_rollout().await;
+        // A file that is gone may have held nothing but versions in quarantine, which changes no version's stage.
+        self.tell_core_of_plugins().await;
         outcome
     }
 
@@ -120,6 +123,7 @@ impl Daemon {
                 (&old.plugins.limits, &old.plugins.limits_of)
                     != (&config.plugins.limits, &config.plugins.limits_of),
             ),
+            ("plugins.count_fuel", old.plugins.count_fuel != config.plugins.count_fuel),
         ] {
             if changed {
                 tracing::warn!(

@@ -3,9 +3,11 @@
 //! ## What always holds
 //! - every change of a version's stage stands in the ledger, with its reason
 //! - a version that is to answer is in memory before detectors are bound to it
+//! - the core is told of versions in quarantine once what takes over is known: it opens and closes incidents about plugins
 
 use super::{Daemon, catalogue::Known};
 use crate::control::{PluginCommand, PluginStatus};
+use salve_core::Event;
 use salve_ledger::{EntryKind, NewEntry};
 use salve_model::{PluginName, text::escape};
 use salve_plugins::Role;
@@ -43,6 +45,13 @@ impl Daemon {
             changes = self.catalogue.take_changes();
         }
         self.bind_detectors(&self.config()).await;
+        self.tell_core_of_plugins().await;
+    }
+
+    /// Tells the core how plugins in trouble stand; it knows what is new to it.
+    pub async fn tell_core_of_plugins(&self) {
+        let _in_order = self.telling_of_plugins.lock().await;
+        self.send(Event::Plugins { plugins: self.catalogue.troubles() }).await;
     }
 
     async fn record_changes(&self, changes: &[Change]) {
@@ -50,7 +59,11 @@ impl Daemon {
             let (plugin, version, digest) = (&change.plugin, escape(&change.version, 60), &change.digest);
             let (stage, reason) = (change.to, escape(&change.reason, 600));
             match stage {
-                Stage::Failed | Stage::Quarantined => {
+                // Its incident tells people.
+                Stage::Quarantined => {
+                    tracing::error!(plugin, version, digest, %stage, reason, "Plugin version is not used any more.");
+                }
+                Stage::Failed => {
                     tracing::error!(plugin, version, digest, %stage, reason, "Plugin version is not used any more.");
                     self.tell_of_plugin(
                         plugin,
@@ -196,6 +209,11 @@ impl Daemon {
             stage == Stage::Active && version.facts.role == Role::Action.to_string() && granted.is_empty();
         let counters =
             plugin.as_ref().map(|plugin| serde_json::to_value(plugin.counters()).unwrap_or_default());
+        let mut counters = numbers(counters);
+        // Where nothing is counted, there is no number, not 0.
+        if plugin.as_ref().is_some_and(|plugin| !plugin.counts_fuel()) {
+            counters.remove("fuel_total");
+        }
         let limits = plugin.as_ref().map(|plugin| serde_json::to_value(plugin.limits()).unwrap_or_default());
         PluginStatus {
             name: version.facts.name,
@@ -212,7 +230,7 @@ impl Daemon {
             differed: version.samples.differed,
             differences: version.differences,
             can_roll_back_to: is_previous,
-            counters: numbers(counters),
+            counters,
             limits: numbers(limits),
         }
     }

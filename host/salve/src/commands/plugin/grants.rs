@@ -6,11 +6,13 @@ mod least;
 mod report;
 
 use crate::{
+    admission::Admission,
     commands::{ConfigArgument, output},
     config::Config,
     control::{PluginStatus, Request, Response},
 };
 use anyhow::{Context, Result, bail};
+use salve_distribution::Identity;
 use salve_ledger::{Entry, EntryKind, Filter, LedgerReader};
 use salve_plugins::pack;
 use std::{path::PathBuf, process::ExitCode};
@@ -42,8 +44,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let config = arguments.config.load()?;
     let running = running(arguments);
-    let inspection = component(&config, &arguments.name)?;
-    let manifest = inspection.as_ref().and_then(|inspection| inspection.manifest.as_ref());
+    let component = component(&config, &arguments.name)?;
+    let manifest = component.as_ref().and_then(|component| component.inspection.manifest.as_ref());
     if manifest.is_none() && !running.iter().any(|plugin| plugin.name == arguments.name) {
         bail!(
             "there is no plugin `{}` in `{}`\n\nhint: the name is the one in its manifest; `salve plugin list` shows all that are loaded",
@@ -52,25 +54,28 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if let Some(path) = &arguments.from_recording {
-        let calls = recorded_calls(path)?;
-        return propose(arguments, least::propose(&arguments.name, &calls, manifest));
+        let used = recorded(path, &arguments.name)?;
+        return propose(arguments, least::propose(&arguments.name, &used, manifest));
     }
     let entries = entries(&config, &arguments.name)?;
     if arguments.from_ledger {
-        let calls: Vec<_> = entries.iter().filter_map(least::used_call).collect();
-        return propose(arguments, least::propose(&arguments.name, &calls, manifest));
+        let used = least::of_ledger(&entries);
+        return propose(arguments, least::propose(&arguments.name, &used, manifest));
     }
     let lines = report::lines(&report::Facts {
         name: &arguments.name,
         config: &config,
-        inspection: inspection.as_ref(),
+        component: component.as_ref(),
         running: &running,
         entries: &entries,
         now_ms: unix_ms(),
     });
     if arguments.json {
-        let object: serde_json::Map<_, _> =
+        let mut object: serde_json::Map<_, _> =
             lines.into_iter().map(|(label, text)| (label.to_owned(), text.into())).collect();
+        if let Some(Ok(identity)) = component.as_ref().map(|component| &component.identity) {
+            object.insert("identity".into(), serde_json::to_value(identity)?);
+        }
         output::say_json(&object)?;
     } else {
         for (label, text) in lines {
@@ -102,8 +107,15 @@ fn running(arguments: &Arguments) -> Vec<PluginStatus> {
     }
 }
 
-/// The file in the plugin folder that holds the plugin, looked into without running it.
-fn component(config: &Config, name: &str) -> Result<Option<pack::Inspection>> {
+/// The plugin's file, looked into without running it.
+pub(crate) struct Component {
+    inspection: pack::Inspection,
+    /// Whose it is, or why it may not load.
+    identity: Result<Identity, String>,
+}
+
+/// The file in the plugin folder that holds the plugin.
+fn component(config: &Config, name: &str) -> Result<Option<Component>> {
     let folder = &config.plugins.directory;
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("cannot read the plugin folder `{}`", folder.display()))?;
@@ -114,9 +126,11 @@ fn component(config: &Config, name: &str) -> Result<Option<pack::Inspection>> {
         // What cannot be read or is no component is not this plugin.
         let Ok(bytes) = std::fs::read(&path) else { continue };
         let Ok(inspection) = pack::inspect(&bytes) else { continue };
-        if inspection.manifest.as_ref().is_some_and(|manifest| manifest.name.0 == name) {
-            return Ok(Some(inspection));
-        }
+        let Some(manifest) = inspection.manifest.as_ref().filter(|manifest| manifest.name.0 == name) else {
+            continue;
+        };
+        let identity = Admission::looking(config).identity(&path, &bytes, manifest);
+        return Ok(Some(Component { identity: identity.map_err(|refused| refused.why), inspection }));
     }
     Ok(None)
 }
@@ -138,14 +152,15 @@ fn entries(config: &Config, name: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn recorded_calls(path: &std::path::Path) -> Result<Vec<salve_model::plan::Call>> {
+/// What a recording says that the plugin did.
+fn recorded(path: &std::path::Path, name: &str) -> Result<least::Used> {
     let reading = || format!("cannot read the recording `{}`", path.display());
     let length = std::fs::metadata(path).with_context(reading)?.len();
     if length > RECORDING_BYTES_MAX {
         bail!("{}: it is larger than 64 MiB", reading());
     }
     let text = std::fs::read_to_string(path).with_context(reading)?;
-    least::calls_of_recording(&text).with_context(reading)
+    least::of_recording(&text, name).with_context(reading)
 }
 
 fn unix_ms() -> u64 {

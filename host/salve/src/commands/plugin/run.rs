@@ -180,6 +180,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             apply,
             plugin: Some(trial.stamp()),
             host_calls: (call != Call::Observe).then(|| ran.host_calls.clone()),
+            earlier_calls: ran.earlier_calls.clone(),
             expect: Some(ran.result.clone()),
         };
         recording.write(path)?;

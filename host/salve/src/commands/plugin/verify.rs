@@ -84,11 +84,16 @@ pub fn of_config(config: &ConfigArgument) -> Result<Trust> {
 /// In words.
 pub fn say(identity: &Identity) {
     output::say(&format!("{} {} ({}, {})", identity.name, identity.version, identity.role, identity.digest));
-    let by = match (&identity.basis, &identity.publisher, identity.key) {
+    output::say(&vouched_by(identity));
+}
+
+/// Who vouches for it, in words.
+pub fn vouched_by(identity: &Identity) -> String {
+    match (&identity.basis, &identity.publisher, identity.key) {
         (Basis::Signed, Some(publisher), Some(key)) => format!("signed by {publisher} (key {key})"),
         (Basis::PinnedByGrant, ..) => "not signed; a grant names its digest".into(),
         (Basis::PinnedByLock, ..) => "not signed; the lock file names its digest".into(),
-        _ => "not signed".into(),
-    };
-    output::say(&by);
+        (Basis::Development, ..) => "not signed; let in by plugins.dev".into(),
+        (Basis::Signed, ..) => "signed".into(),
+    }
 }

@@ -1,8 +1,10 @@
 //! The least grants that allow certain calls.
 
+use salve_authoring::trial::{Answer, Call as During, Recording};
 use salve_ledger::{Entry, EntryKind};
 use salve_model::{
     PluginName, TargetId,
+    call::{CallError, Denied},
     grant::{Bound, Grant, HttpGrant},
     plan::Call,
 };
@@ -16,6 +18,18 @@ const DEPTH_MAX: u32 = 32;
 /// More values of one argument than these are given as a range, if they are numbers.
 const VALUES_MAX: usize = 16;
 
+/// What a plugin did.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    calls: Vec<Call>,
+    /// Reads are among the calls. The ledger has none.
+    has_reads: bool,
+    /// GETs were made while planning or in a dry-run.
+    safe_read: bool,
+    /// A plan said how a call over HTTP is taken back.
+    reversible: bool,
+}
+
 /// What is proposed.
 #[derive(Debug)]
 pub(super) struct Proposal {
@@ -24,20 +38,34 @@ pub(super) struct Proposal {
     pub(super) toml: String,
 }
 
-/// The call of a write that stands in the ledger.
-pub(super) fn used_call(entry: &Entry) -> Option<Call> {
-    let payload = entry.payload.as_ref().filter(|_| entry.kind == EntryKind::WriteIntent)?;
-    // What takes something back is licensed by the plan and needs no grant of its own.
-    if payload["undo"] == Value::Bool(true) {
-        return None;
-    }
-    serde_json::from_value(payload.get("call")?.clone()).ok()
+/// What the plugin wrote according to the ledger.
+pub(super) fn of_ledger(entries: &[Entry]) -> Used {
+    Used { calls: entries.iter().filter_map(written).collect(), ..Used::default() }
 }
 
-/// All calls in a recording: JSON, or one JSON value a line. A call is any object with `capability`, `verb`, `target` and
-/// perhaps `arguments`, as text or as an object.
-pub(super) fn calls_of_recording(text: &str) -> anyhow::Result<Vec<Call>> {
+/// The call of a write that stands in the ledger.
+fn written(entry: &Entry) -> Option<Call> {
+    let payload = entry.payload.as_ref().filter(|_| entry.kind == EntryKind::WriteIntent)?;
+    let call = serde_json::from_value(payload.get("call")?.clone()).ok()?;
+    Some(if payload["undo"] == Value::Bool(true) { taken_back(call) } else { call })
+}
+
+/// A call that takes something back: the value before need not be one that the plugin may set.
+fn taken_back(call: Call) -> Call {
+    let mut arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+    if let Some(fields) = arguments.as_object_mut().filter(|_| call.capability == "config") {
+        fields.remove("value");
+    }
+    Call { arguments: arguments.to_string(), ..call }
+}
+
+/// What is in a recording of `salve plugin run --record`; or else in any JSON, or one JSON value a line, where a call is an
+/// object with `capability`, `verb`, `target` and perhaps `arguments`, as text or as an object.
+pub(super) fn of_recording(text: &str, plugin: &str) -> anyhow::Result<Used> {
     let values = match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.get("call").is_some() && value.get("request").is_some() => {
+            return of_run(&serde_json::from_value(value)?, plugin);
+        }
         Ok(value) => vec![value],
         Err(whole) => {
             let lines = text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str);
@@ -49,7 +77,43 @@ pub(super) fn calls_of_recording(text: &str) -> anyhow::Result<Vec<Call>> {
     };
     let mut calls = Vec::new();
     values.iter().for_each(|value| find_calls(value, DEPTH_MAX, &mut calls));
-    Ok(calls)
+    Ok(Used { calls, ..Used::default() })
+}
+
+/// What the plugin called, and what its plan would call.
+fn of_run(recording: &Recording, plugin: &str) -> anyhow::Result<Used> {
+    if let Some(stamp) = recording.plugin.as_ref().filter(|stamp| stamp.name != plugin) {
+        anyhow::bail!(
+            "it is a recording of `{}`, not of `{plugin}`",
+            salve_model::text::escape(&stamp.name, 100)
+        );
+    }
+    let mut used = Used { has_reads: true, ..Used::default() };
+    let Some(host_calls) = &recording.host_calls else {
+        anyhow::bail!(
+            "it has no calls to the host\n\nhint: Record a run of an action: `salve plugin run FILE --request REQUEST --record RECORDING`."
+        );
+    };
+    for made in recording.earlier_calls.iter().chain(host_calls) {
+        // It broke its own plan; no grant would allow that.
+        if matches!(made.answer, Answer::Error(CallError::Denied(Denied::NotInPlan(_)))) {
+            continue;
+        }
+        let Some(call) = made.granted_call() else { continue };
+        let is_get = call.capability == "http" && call.verb == "get";
+        used.safe_read |= is_get && (made.during == During::Plan || !recording.apply);
+        used.calls.push(if made.during == During::Undo { taken_back(call) } else { call });
+    }
+    // The steps of a plan that was made or given license calls that come later.
+    let of_result = recording.expect.as_ref().filter(|_| recording.call == During::Plan);
+    for plan in of_result.into_iter().chain(recording.request.get("plan")) {
+        find_calls(plan, DEPTH_MAX, &mut used.calls);
+        let steps = plan.get("steps").and_then(Value::as_array).into_iter().flatten();
+        used.reversible |= steps
+            .filter(|step| step["capability"] == "http")
+            .any(|step| step.get("inverse").is_some_and(|inverse| !inverse.is_null()));
+    }
+    Ok(used)
 }
 
 fn find_calls(value: &Value, depth: u32, calls: &mut Vec<Call>) {
@@ -82,7 +146,7 @@ fn find_calls(value: &Value, depth: u32, calls: &mut Vec<Call>) {
     }
 }
 
-/// What was seen of one capability.
+/// What was seen of one capability; of `http`, of one verb, so that what may be read cannot be written to.
 #[derive(Default)]
 struct Seen {
     verbs: BTreeSet<String>,
@@ -90,50 +154,66 @@ struct Seen {
     arguments: BTreeMap<String, BTreeSet<String>>,
     methods: BTreeSet<String>,
     paths: BTreeSet<String>,
+    headers: BTreeSet<String>,
 }
 
-/// Grants for these calls and no others, and for reads that the manifest asks for on the same targets, since the ledger has
-/// no reads.
-pub(super) fn propose(plugin: &str, calls: &[Call], manifest: Option<&Manifest>) -> Proposal {
-    let mut of_capability = BTreeMap::<String, Seen>::new();
-    for call in calls {
-        let seen = of_capability.entry(call.capability.clone()).or_default();
-        seen.verbs.insert(call.verb.clone());
-        seen.targets.insert(call.target.clone());
+impl Seen {
+    fn take(&mut self, call: &Call) {
+        self.verbs.insert(call.verb.clone());
+        self.targets.insert(call.target.clone());
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
         for (name, value) in arguments.as_object().into_iter().flatten() {
             let text = value.as_str().map_or_else(|| value.to_string(), String::from);
             match (call.capability.as_str(), name.as_str()) {
-                ("http", "method") => drop(seen.methods.insert(text)),
-                ("http", "path") => drop(seen.paths.insert(text)),
+                ("http", "method") => drop(self.methods.insert(text)),
+                ("http", "path") => drop(self.paths.insert(text)),
+                ("http", "headers") => {
+                    self.headers.extend(pairs(value).into_iter().map(|(name, _)| name.to_ascii_lowercase()));
+                }
                 ("http", "query") => pairs(value).into_iter().for_each(|(name, text)| {
-                    seen.arguments.entry(format!("query.{name}")).or_default().insert(text);
+                    self.arguments.entry(format!("query.{name}")).or_default().insert(text);
                 }),
-                ("config", "key" | "value") if !value.is_null() => {
-                    seen.arguments.entry(name.clone()).or_default().insert(text);
+                ("config", "key" | "value") | ("http", "body-sha256") if !value.is_null() => {
+                    self.arguments.entry(name.clone()).or_default().insert(text);
                 }
                 _ => {}
             }
         }
     }
-    let mut with_reads = false;
-    let grants: Vec<Grant> = of_capability
+}
+
+/// Grants for these calls and no others; where reads are not known, also for those that the manifest asks for on the same
+/// targets.
+pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) -> Proposal {
+    let mut seen = BTreeMap::<(String, String), Seen>::new();
+    for call in &used.calls {
+        // The manifest's word comes first: no grant goes beyond it.
+        if manifest.is_some_and(|manifest| !manifest.requests(&call.capability, &call.verb)) {
+            continue;
+        }
+        let verb = if call.capability == "http" { call.verb.clone() } else { String::new() };
+        seen.entry((call.capability.clone(), verb)).or_default().take(call);
+    }
+    let (mut with_reads, mut with_safe_read) = (false, false);
+    let grants: Vec<Grant> = seen
         .into_iter()
-        .map(|(capability, mut seen)| {
+        .map(|((capability, verb), mut seen)| {
             let known = CAPABILITIES.iter().find(|known| known.name == capability);
             let reads = known.map_or(&[][..], |known| known.reads);
             // A GET needs a path of its own in the grant, so no read of `http` is added by guess.
-            for read in reads.iter().filter(|_| capability != "http") {
+            for read in reads.iter().filter(|_| capability != "http" && !used.has_reads) {
                 if manifest.is_some_and(|manifest| manifest.requests(&capability, read)) {
                     with_reads |= seen.verbs.insert((*read).to_owned());
                 }
             }
+            let safe_read = verb == "get" && used.safe_read;
+            with_safe_read |= safe_read;
             let http = (capability == "http").then(|| HttpGrant {
                 methods: seen.methods.into_iter().collect(),
                 paths: seen.paths.into_iter().collect(),
-                headers: Vec::new(),
-                safe_read: false,
-                reversible: false,
+                headers: seen.headers.into_iter().collect(),
+                safe_read,
+                reversible: verb == "send" && used.reversible,
                 keyed: false,
                 secret: None,
             });
@@ -151,6 +231,9 @@ pub(super) fn propose(plugin: &str, calls: &[Call], manifest: Option<&Manifest>)
     let mut toml = String::new();
     if with_reads {
         toml.push_str("# Reads are not in the ledger: those that the manifest asks for are granted on the same targets.\n");
+    }
+    if with_safe_read {
+        toml.push_str("# safe_read: GETs were made before anything was approved. Grant it only if they change nothing on that server.\n");
     }
     #[derive(Serialize)]
     struct File<'a> {
@@ -196,9 +279,9 @@ mod tests {
             {"capability":"config","verb":"set","target":"worker","arguments":{"key":"pool_size","value":"8"}}
             {"capability":"http","verb":"send","target":"api","arguments":{"method":"POST","path":"/drain","query":[["n","1"]]}}
         "#;
-        let calls = calls_of_recording(recording).unwrap();
-        assert_eq!(calls.len(), 3);
-        let proposal = propose("fixer", &calls, None);
+        let used = of_recording(recording, "fixer").unwrap();
+        assert_eq!(used.calls.len(), 3);
+        let proposal = propose("fixer", &used, None);
         let [config_grant, http_grant] = proposal.grants.as_slice() else { panic!("{proposal:?}") };
         assert_eq!(
             (config_grant.capability.as_str(), config_grant.verbs.as_slice()),
@@ -217,6 +300,53 @@ mod tests {
         assert!(http_grant.arguments.contains_key("query.n"));
         let config: crate::config::Config = toml::from_str(&proposal.toml).unwrap();
         assert_eq!(config.grants, proposal.grants);
-        assert!(calls_of_recording("not json").is_err());
+        assert!(of_recording("not json", "fixer").is_err());
+    }
+
+    /// Guarantees: of a recorded run each call counts as the brokers see it: a read over HTTP apart from a write, bodies by
+    /// digest, a value that is put back not among those that may be set; what broke the plan, what is no broker's and what the
+    /// plan of another plugin says does not count.
+    #[test]
+    fn a_recorded_run() {
+        let recording = r#"{ "call": "undo", "request": { "plan": { "summary": "", "steps": [
+                { "capability": "http", "verb": "send", "target": "api", "arguments": { "method": "POST", "path": "/drain" },
+                  "inverse": {} }
+            ] } },
+            "plugin": { "name": "fixer", "version": "1.0.0", "digest": "00" },
+            "earlier_calls": [
+                { "during": "plan", "call": "telemetry.series", "arguments": { "service": "api" }, "answer": { "ok": [] } },
+                { "during": "plan", "call": "http.get", "target": "api", "answer": { "ok": {} },
+                  "arguments": { "method": "GET", "path": "/state", "query": [], "headers": [["Accept", "x"]], "body": [] } }
+            ],
+            "host_calls": [
+                { "during": "execute", "call": "http.send", "target": "api", "answer": { "ok": {} },
+                  "arguments": { "method": "POST", "path": "/drain", "query": [], "headers": [], "body": "{}" } },
+                { "during": "execute", "call": "config.set", "target": "pool", "answer": { "ok": {} },
+                  "arguments": { "key": "size", "value": "16" } },
+                { "during": "execute", "call": "config.set", "target": "other", "answer": { "error": { "denied": { "not-in-plan": "" } } },
+                  "arguments": { "key": "size", "value": "17" } },
+                { "during": "undo", "call": "config.set", "target": "pool", "answer": { "ok": {} },
+                  "arguments": { "key": "size", "value": "2" } }
+            ] }"#;
+        let used = of_recording(recording, "fixer").unwrap();
+        let proposal = propose("fixer", &used, None);
+        let [config, get, send] = proposal.grants.as_slice() else { panic!("{proposal:?}") };
+        let one_of = |grant: &Grant, name: &str| grant.arguments[name].one_of.clone().unwrap();
+        assert_eq!((config.targets.len(), config.verbs.as_slice()), (1, &["set".to_owned()][..]));
+        assert_eq!(one_of(config, "value"), ["16"]);
+        let (of_get, of_send) = (get.http.as_ref().unwrap(), send.http.as_ref().unwrap());
+        assert_eq!((of_get.paths.join(" "), of_send.paths.join(" ")), ("/state".into(), "/drain".into()));
+        assert_eq!(
+            (of_get.headers.join(" "), of_get.safe_read, of_get.reversible),
+            ("accept".into(), true, false)
+        );
+        assert_eq!((of_send.safe_read, of_send.reversible), (false, true));
+        // printf '{}' | sha256sum
+        let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(one_of(send, "body-sha256"), [digest]);
+        let config: crate::config::Config = toml::from_str(&proposal.toml).unwrap();
+        assert_eq!(config.grants, proposal.grants);
+        let other = of_recording(recording, "other").unwrap_err().to_string();
+        assert!(other.contains("a recording of `fixer`, not of `other`"), "{other}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a plugin can do, in at most eight lines.
 
-use super::UNUSED_AFTER_MS;
-use crate::{config::Config, control::PluginStatus};
+use super::{Component, UNUSED_AFTER_MS};
+use crate::{commands::plugin::verify, config::Config, control::PluginStatus};
 use salve_capabilities::TargetConfig;
 use salve_ledger::{Entry, EntryKind};
 use salve_model::{
@@ -10,7 +10,7 @@ use salve_model::{
     plan::Call,
     text::escape,
 };
-use salve_plugins::{CAPABILITIES, Capability, Manifest, Role, pack::Inspection};
+use salve_plugins::{CAPABILITIES, Capability, Manifest, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest line.
@@ -20,7 +20,7 @@ const LINE_CHARS_MAX: usize = 400;
 pub(super) struct Facts<'a> {
     pub(super) name: &'a str,
     pub(super) config: &'a Config,
-    pub(super) inspection: Option<&'a Inspection>,
+    pub(super) component: Option<&'a Component>,
     pub(super) running: &'a [PluginStatus],
     pub(super) entries: &'a [Entry],
     pub(super) now_ms: u64,
@@ -37,7 +37,7 @@ struct Reach<'a> {
 
 /// The lines with their labels.
 pub(super) fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
-    let manifest = facts.inspection.and_then(|inspection| inspection.manifest.as_ref());
+    let manifest = facts.component.and_then(|component| component.inspection.manifest.as_ref());
     let reach = reach(facts, manifest);
     let all = [
         ("who", who(facts, manifest)),
@@ -56,13 +56,20 @@ pub(super) fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
 }
 
 fn who(facts: &Facts<'_>, manifest: Option<&Manifest>) -> String {
-    let Some((manifest, inspection)) = manifest.zip(facts.inspection) else {
+    let Some((manifest, component)) = manifest.zip(facts.component) else {
         return format!("{} · its file is gone", facts.name);
     };
+    let inspection = &component.inspection;
     let digest = inspection.digest.get(..16).unwrap_or_default();
     let stage = facts.running.iter().find(|plugin| plugin.digest == inspection.digest);
     let stage = stage.map_or("no daemon has loaded it", |plugin| plugin.stage.as_str());
-    format!("{} {} ({}) · unsigned · sha256 {digest}… · {stage}", facts.name, manifest.version, manifest.role)
+    let vouched = match &component.identity {
+        Ok(identity) => verify::vouched_by(identity),
+        Err(why) => format!("MAY NOT LOAD: {why}"),
+    };
+    // What may be long stands last.
+    let (name, version, role) = (facts.name, escape(&manifest.version, 40), manifest.role);
+    format!("{name} {version} ({role}) · sha256 {digest}… · {stage} · {vouched}")
 }
 
 /// What requests and grants have in common, on each target that has it.
@@ -196,7 +203,8 @@ fn secrets(config: &Config, reach: &[Reach<'_>]) -> Vec<String> {
 }
 
 fn changed(facts: &Facts<'_>) -> String {
-    let Some(inspection) = facts.inspection else { return "its file is gone".into() };
+    let Some(component) = facts.component else { return "its file is gone".into() };
+    let inspection = &component.inspection;
     let of_file = facts.running.iter().find(|plugin| plugin.digest == inspection.digest);
     match of_file {
         None if facts.running.is_empty() => "no daemon runs it".into(),
