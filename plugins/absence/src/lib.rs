@@ -41,7 +41,8 @@ impl Absence {
     /// Moves the clock to a batch.
     fn advance(&mut self, now: u64) {
         let passed_ms = now.saturating_sub(self.last_batch.unwrap_or(now)) / 1_000_000;
-        self.clock_ms += passed_ms.min(self.parameters.batch_gap_max_ms);
+        // A snapshot may hold any time.
+        self.clock_ms = self.clock_ms.saturating_add(passed_ms.min(self.parameters.batch_gap_max_ms));
         self.last_batch = Some(now);
     }
 }

@@ -232,7 +232,7 @@ impl Running {
                 Some(_) if (value - unseasonal - f64::from(self.deviation)).abs() <= half => {
                     Kind::SeasonalBreak
                 }
-                _ if self.run + 1 >= SHIFT_POINTS => Kind::LevelShift,
+                _ if self.run.saturating_add(1) >= SHIFT_POINTS => Kind::LevelShift,
                 _ => Kind::Point,
             });
             self.abnormal(parameters, value, deviation.unwrap_or(0.0));
@@ -309,6 +309,16 @@ impl Running {
     }
 }
 
+/// A number of a snapshot that was a value, or the difference of two.
+fn small(from: &mut Reader<'_>) -> Result<f32, String> {
+    let value = from.f32()?;
+    if value.is_finite() {
+        Ok(value.clamp(-VALUE_MAX as f32, VALUE_MAX as f32))
+    } else {
+        Err("the snapshot holds a number that is not finite".into())
+    }
+}
+
 impl Persist for Model {
     fn write(&self, to: &mut Writer) {
         to.u8(u8::from(self.season.is_some()));
@@ -337,19 +347,19 @@ impl Persist for Model {
         let has_season = from.u8()? != 0;
         let phase = match from.u8()? {
             u8::MAX => Phase::Running(Running {
-                level: from.finite()?,
-                trend: from.finite()?,
-                variance: from.finite()?.max(0.0),
-                shift: from.finite()?,
+                level: from.finite()?.clamp(-VALUE_MAX, VALUE_MAX),
+                trend: from.finite()?.clamp(-VALUE_MAX, VALUE_MAX),
+                variance: from.finite()?.clamp(0.0, VALUE_MAX * VALUE_MAX),
+                shift: from.finite()?.clamp(-VALUE_MAX, VALUE_MAX),
                 points: from.u32()?,
-                deviation: from.f32()?.clamp(-VALUE_MAX as f32, VALUE_MAX as f32),
+                deviation: small(from)?,
                 run: from.u16()?,
                 calm: from.u8()?.min(CALM_POINTS),
             }),
             count if usize::from(count) < START_POINTS => {
                 let mut values = [0.0; START_POINTS];
                 for value in &mut values {
-                    *value = from.f32()?;
+                    *value = small(from)?;
                 }
                 Phase::Starting { count, values }
             }

@@ -122,9 +122,10 @@ impl Season {
             if !bucket.is_finite() {
                 return Err("the snapshot holds a season that is not finite".into());
             }
+            *bucket = bucket.clamp(-DEVIATION_MAX, DEVIATION_MAX);
         }
         for count in &mut season.counts {
-            *count = from.u8()?;
+            *count = from.u8()?.min(COUNT_MAX);
         }
         Ok(season)
     }

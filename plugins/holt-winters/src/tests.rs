@@ -255,6 +255,45 @@ fn broken_snapshots_are_refused() {
     insta::assert_snapshot!(test.restart_from(&other).unwrap_err(), @"the snapshot has layout 9; this version reads 1");
 }
 
+/// Scenario: snapshots in which some bytes are others, as on a broken disk. Guarantees: refused, or taken, and then what comes
+/// out is finite, scores lie within 0 to 1, and nothing panics.
+#[test]
+fn damaged_snapshots_do_no_harm() {
+    let mut test = detector(json!({"season_seconds": 60, "adapt_after_points": 65535, "warmup_points": 10}));
+    let id = test.add("a", &[], None);
+    feed(&mut test, id, (0..40).map(|n| f64::from(n % 7)));
+    let state = test.snapshot().unwrap();
+    let mut taken = 0;
+    for offset in 0..state.bytes.len() {
+        for (width, byte) in
+            [1, 2, 4, 8].into_iter().flat_map(|width| [0, 0x7f, 0xff].map(|byte| (width, byte)))
+        {
+            let mut bytes = state.bytes.clone();
+            bytes.iter_mut().skip(offset).take(width).for_each(|place| *place = byte);
+            if test.restart_from(&State { format: 1, bytes }).is_err() {
+                continue;
+            }
+            taken += 1;
+            for value in [1.0, -1e300, 1e300, 0.0] {
+                let output = test.push_columns(&[(id, test.now(), value, 0)], true).unwrap();
+                let scores = output.scores.unwrap();
+                assert!((0.0..=1.0).contains(&scores.score[0]), "offset {offset}, {width} times {byte}");
+                for number in [scores.expected[0], scores.lower[0], scores.upper[0]] {
+                    assert!(number.is_finite(), "offset {offset}, {width} times {byte}: {number}");
+                }
+                for seen in output.observations {
+                    assert!(
+                        (0.0..=1.0).contains(&seen.score)
+                            && seen.expected.is_finite()
+                            && seen.upper.is_finite()
+                    );
+                }
+            }
+        }
+    }
+    assert!(taken > 100, "{taken}");
+}
+
 /// Scenario: parameters that make no sense. Guarantees: the message names parameter, value and range.
 #[test]
 fn parameters_are_checked() {

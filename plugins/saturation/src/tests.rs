@@ -158,6 +158,45 @@ fn snapshot_continues() {
     assert!(test.restart_from(&State { format: 1, bytes: vec![0; 11] }).is_err());
 }
 
+/// Scenario: snapshots in which some bytes are others, as on a broken disk. Guarantees: refused, or taken, and then what comes
+/// out is finite, scores lie within 0 to 1, and nothing panics.
+#[test]
+fn damaged_snapshots_do_no_harm() {
+    let (mut test, id) = detector();
+    feed(&mut test, id, [200.0; 20]);
+    feed(&mut test, id, [300.0, 400.0, 500.0]);
+    let state = test.snapshot().unwrap();
+    let mut taken = 0;
+    for offset in 0..state.bytes.len() {
+        for (width, byte) in
+            [1, 2, 4, 8].into_iter().flat_map(|width| [0, 0x7f, 0xff].map(|byte| (width, byte)))
+        {
+            let mut bytes = state.bytes.clone();
+            bytes.iter_mut().skip(offset).take(width).for_each(|place| *place = byte);
+            if test.restart_from(&State { format: 1, bytes }).is_err() {
+                continue;
+            }
+            taken += 1;
+            for value in [1.0, -1e300, 1e300, 0.0] {
+                let output = test.push_columns(&[(id, test.now(), value, 0)], true).unwrap();
+                let scores = output.scores.unwrap();
+                assert!((0.0..=1.0).contains(&scores.score[0]), "offset {offset}, {width} times {byte}");
+                for number in [scores.expected[0], scores.lower[0], scores.upper[0]] {
+                    assert!(number.is_finite(), "offset {offset}, {width} times {byte}: {number}");
+                }
+                for seen in output.observations {
+                    assert!(
+                        (0.0..=1.0).contains(&seen.score)
+                            && seen.expected.is_finite()
+                            && seen.upper.is_finite()
+                    );
+                }
+            }
+        }
+    }
+    assert!(taken > 100, "{taken}");
+}
+
 proptest! {
     /// Guarantees: whatever finite values and times come, all that goes out is finite and scores lie within 0 to 1.
     #[test]
