@@ -395,7 +395,8 @@ async fn a_granted_way_back() {
         ..step(&open)
     };
     let refused = planned(&bench.brokers(), "call", vec![back(&close)]).await.unwrap_err();
-    assert!(refused.to_string().contains("its inverse is none"), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("its inverse is none") && refused.contains("`reversible = true`"), "{refused}");
 
     bench.config.grants[0].http.as_mut().unwrap().reversible = true;
     let brokers = bench.brokers();
