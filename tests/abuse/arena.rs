@@ -372,10 +372,15 @@ impl Arena {
         Ok(notes.join("\n"))
     }
 
-    /// What `salve plugin list` says of a plugin.
+    /// What `salve plugin list` says of a plugin: of the version that answers, if one does.
     pub fn plugin(&self, name: &str) -> Result<Option<Value>> {
+        Ok(self.versions(name)?.into_iter().next())
+    }
+
+    /// What it says of all versions of a plugin.
+    pub fn versions(&self, name: &str) -> Result<Vec<Value>> {
         let list = self.daemon.json(&["plugin", "list", "--json"])?;
-        Ok(list.as_array().into_iter().flatten().find(|plugin| plugin["name"] == name).cloned())
+        Ok(list.as_array().into_iter().flatten().filter(|plugin| plugin["name"] == name).cloned().collect())
     }
 
     /// Puts a file into the plugin folder, whole.
@@ -386,6 +391,12 @@ impl Arena {
     /// Takes a file out of the plugin folder.
     pub fn remove_plugin(&self, name: &str) -> Result<()> {
         Ok(std::fs::remove_file(self.daemon.path(&format!("plugins/{name}.wasm")))?)
+    }
+
+    /// Whether the daemon has noticed that. What it had loaded of it stays listed, and out of use.
+    pub fn is_unloaded(&self, name: &str) -> bool {
+        let file = format!("plugins/{name}.wasm");
+        self.daemon.log().lines().any(|line| line.contains("Plugin unloaded") && line.contains(&file))
     }
 
     /// The daemon's resident memory, in bytes.

@@ -91,7 +91,7 @@ fn attack(
         });
         let goes_on = arena.control_goes_on();
         arena.remove_plugin(&plugin)?;
-        arena.wait(&format!("`{plugin}` is gone"), || Ok(arena.plugin(&plugin)?.is_none()))?;
+        arena.wait(&format!("`{plugin}` is gone"), || Ok(arena.is_unloaded(&plugin)))?;
         seen.and(goes_on)
     })
 }

@@ -94,27 +94,12 @@ fn requests() -> Vec<Attack> {
 fn addresses() -> Vec<Attack> {
     let at = |attack: &mut ActionAttack, target: &'static str| attack.target = target;
     vec![
-        refused("metadata-address", "/api", |attack| {
-            at(
-                attack,
-                "http = { base_url = \"http://169.254.169.254\", address_ranges = [\"private\", \"loopback\"] }\n",
-            );
-        }),
-        refused("metadata-as-ipv6", "/api", |attack| {
-            at(
-                attack,
-                "http = { base_url = \"http://[::ffff:169.254.169.254]\", address_ranges = [\"private\"] }\n",
-            );
-        }),
         refused("loopback-not-named", "/api", |attack| {
             at(attack, "http = { base_url = \"http://FORBIDDEN\" }\n");
         }),
         refused("name-leads-home", "/api", |attack| {
             // A public name that its owner lets lead to loopback, as in DNS rebinding.
             at(attack, "http = { base_url = \"http://localhost:1\", address_ranges = [\"public\"] }\n");
-        }),
-        refused("number-as-host", "/api", |attack| {
-            at(attack, "http = { base_url = \"http://2130706433:1\", address_ranges = [\"public\"] }\n");
         }),
         refused("salves-own-door", "/api", |attack| {
             at(

@@ -141,6 +141,32 @@ pub fn attacks() -> Vec<Attack> {
             ensure!(arena.daemon.salve(&["reload"])?.status.success());
             Ok(())
         }),
+        Attack::free("configuration::unsigned-that-reaches-out", |arena: &Arena| {
+            // Unsigned plugins load here; none of them may get beyond this machine, whatever is granted.
+            let file = arena.daemon.path("salve.toml");
+            let good = std::fs::read_to_string(&file)?;
+            for url in [
+                "http://169.254.169.254",
+                "http://[::ffff:169.254.169.254]",
+                "http://metadata.google.internal",
+                "http://2130706433:1",
+                "http://10.0.0.1",
+            ] {
+                let target = format!(
+                    "[[target]]\nid = \"out\"\nhttp = {{ base_url = \"{url}\", address_ranges = [\"private\"] }}\n"
+                );
+                write(&file, format!("{good}\n{target}"))?;
+                let output = arena.daemon.salve(&["reload"])?;
+                write(&file, &good)?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                ensure!(
+                    !output.status.success() && said.contains("must be on this machine"),
+                    "{url} was taken: {said}"
+                );
+            }
+            ensure!(arena.daemon.salve(&["reload"])?.status.success());
+            Ok(())
+        }),
         bad_policy("syntax-error", "fn decide(incident, findings, catalogue, history) { let x = ; }".into()),
         bad_policy("deep-nesting", format!("fn decide(a, b, c, d) {{ {} }}", "(".repeat(100_000))),
         bad_policy("eval", "fn decide(incident, findings, catalogue, history) { eval(\"1\") }".into()),

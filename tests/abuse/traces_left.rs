@@ -83,12 +83,7 @@ fn still_heals_and_keeps_no_memory(arena: &Arena, attacks: &[Attack]) -> Result<
         arena.remove_plugin(name)?;
     }
     arena.wait("all attackers are gone", || {
-        for name in attacks.iter().filter_map(Attack::plugin) {
-            if arena.plugin(name)?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(attacks.iter().filter_map(Attack::plugin).all(|name| arena.is_unloaded(name)))
     })?;
     arena.control_goes_on()?;
     let bound = arena.rss_before + LEFT_OVER_MAX;

@@ -159,7 +159,9 @@ fn attend(child: &mut Child, bytes: &[u8], deadline: Instant) -> io::Result<(Exi
 fn verdict(status: ExitStatus, words: &str, memory_bytes: u64) -> String {
     // What Rust says when it gets no memory, before it aborts.
     if words.contains("memory allocation") || status.signal() == Some(Signal::KILL.as_raw()) {
-        return format!("it needs more memory than the {memory_bytes} bytes that compiling may use (`compile_memory_bytes`)");
+        return format!(
+            "it needs more memory than the {memory_bytes} bytes that compiling may use (`compile_memory_bytes`)"
+        );
     }
     match words.lines().find(|line| !line.trim().is_empty()) {
         Some(line) if status.signal().is_none() => escape(line.trim_start_matches("error: "), MESSAGE_MAX),
