@@ -9,7 +9,7 @@ import (
 	salve "github.com/salve-healing/salve/sdk/go"
 )
 
-// The stub in place of WASI (host/authoring/src/build/preview1-stub.wat) besides what Go's runtime calls.
+// The stub in place of WASI (host/authoring/src/build/go/stub.wat) besides what Go's runtime calls.
 
 //go:wasmimport wasi_snapshot_preview1 salve_clock_set
 func stubClockSet(unixNanoseconds uint64)
