@@ -16,6 +16,7 @@ func Export[P any](action Action[P]) {
 	// The JSON package makes its tables of a type when it first meets it: now, when the plugin is built, and not in each call.
 	var unused P
 	_ = json.Unmarshal([]byte("{}"), &unused)
+	host.Ready()
 }
 
 type stepRecord struct {

@@ -7,6 +7,7 @@
 //! it runs here, once, and the component begins where it ended.
 
 mod memory;
+mod segments;
 mod start;
 mod stub;
 

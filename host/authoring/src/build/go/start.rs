@@ -7,6 +7,7 @@
 
 use super::{
     super::BuildError,
+    segments,
     stub::{Stub, WASI},
 };
 use salve_model::text::escape;
@@ -141,10 +142,11 @@ fn start(bytes: &[u8], stub: &Stub, stub_bytes: &[u8]) -> Result<(Vec<u8>, Stub)
     let written = ready(wizer.snapshot(&context, &mut state))
         .ok_or_else(|| unusable(Error::msg("reading an instance waited")))?
         .map_err(unusable)?;
-    match state.unknown {
-        None => Ok((written, stub)),
-        Some(name) => Err(unusable(Error::msg(format!("`{name}` cannot be read")))),
+    if let Some(name) = state.unknown {
+        return Err(unusable(Error::msg(format!("`{name}` cannot be read"))));
     }
+    let merged = segments::merge(&written).map_err(|error| unusable(error.into()))?;
+    Ok((merged.unwrap_or(written), stub))
 }
 
 /// Lets the stub answer what is WASI's, and nobody what is the host's.
