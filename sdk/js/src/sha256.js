@@ -1,7 +1,7 @@
 // SHA-256 (FIPS 180-4): the engine has no crypto, and plans name bodies by digest.
 
-// Signed numbers and no calls in the rounds: the engine keeps small integers as such, and each call costs it as much as ten
-// operations. That made a digest three times as fast.
+// Signed numbers and no calls in the rounds: the engine keeps small integers as such, and a call costs it more than all operations
+// of a rotation.
 const K = new Int32Array(64);
 const INITIAL = new Int32Array(8);
 {
