@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn starts_that_fail() {
         let log = "(call $log (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
-        let panic = "(i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 27))
+        let panic = "(i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 28))
             (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))) (call $exit (i32.const 2))";
         for (body, expected) in [
             (log, "it calls the host (`salve:plugin/log@0.1.0#write`)"),
