@@ -156,10 +156,11 @@ async fn a_large_heap_under_a_raised_limit() {
     assert_eq!(plugin.counters().instances_total, 1);
 }
 
-/// Scenario: an action whose ten goroutines sleep for 200 ms at one time, that asks for random numbers and files, and that
-/// panics.
-/// Guarantees: sleeps wait for real before the next call to the host, at one time and not one after the other; random
-/// numbers are the same in each instance; there are no files, arguments or environment; the words of a panic reach the log.
+/// Scenario: an action whose start sleeps for an hour in a goroutine, whose ten goroutines then sleep for 200 ms at one time, that
+/// asks for random numbers and files, and that panics.
+/// Guarantees: the start ran when the plugin was built, and each instance begins with what it left; sleeps wait for real before
+/// the next call to the host, at one time and not one after the other; random numbers are the same in each instance; there are
+/// no files, arguments or environment; the words of a panic reach the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn sleeps_random_numbers_and_panics() {
     let (host, plugin, _cache) = load("tests/plugins/go-runtime", |_| {});
@@ -170,7 +171,7 @@ async fn sleeps_random_numbers_and_panics() {
         started: 1_767_225_600_000_000_000,
         now: 1_767_225_605_000_000_000,
     };
-    let mut random = Vec::new();
+    let (mut random, mut starts) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         let began = Instant::now();
         let request = request(r#"{"sleep_ms":200}"#);
@@ -183,8 +184,15 @@ async fn sleeps_random_numbers_and_panics() {
         assert!(number("apart_ms") < 1_000, "{:?}", plan.extra);
         assert_eq!((plan.extra["file"].as_str(), plan.extra["environment"].as_str()), ("true", "0"));
         random.push(plan.extra["random"].clone());
+        // The start's random number, what its goroutine answered, and that the clock went on from there; and nothing of the
+        // call before.
+        let start = plan.extra["start"].clone();
+        assert!(start.ends_with(" 1 true"), "{start}");
+        assert_eq!(plan.extra["calls"], "1");
+        starts.push(start);
     }
     assert_eq!(random[0], random[1]);
+    assert_eq!(starts[0], starts[1]);
 
     let lines = Arc::new(Lines::default());
     let cache = tempfile::tempdir().unwrap();
@@ -197,6 +205,50 @@ async fn sleeps_random_numbers_and_panics() {
     let lines = lines.0.lock().unwrap();
     assert_eq!(lines[0].message, "panic: all is lost");
     assert!(lines[0].fields[0].1.contains("main.runtime.Plan"), "{:?}", lines[0].fields);
+}
+
+/// Scenario: plugins whose `init` panics, asks the host for the time, or needs more memory than the plugin may have.
+/// Guarantees: none becomes a component; the error says that it was the start, why, in Go's words, and what to do.
+#[test]
+fn starts_that_fail() {
+    let sdk = salve_tests::root().join("sdk/go");
+    let manifest = "name = 'probe'\nversion = '0.1.0'\nrole = 'agent'\nsummary = 'Probes.'\n";
+    for (init, words, hint) in [
+        (r#"panic("all is lost")"#, "panic: all is lost", "mend what Go's words name"),
+        (
+            "kept = clock.Now()",
+            "it calls the host (`salve:plugin/clock@0.1.0#now`)",
+            "where there is no host",
+        ),
+        ("kept = make([]byte, 100<<20)", "out of memory", "`limits.memory_bytes`"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        write("plugin.toml", manifest.into());
+        let module = "github.com/salve-healing/salve/sdk/go";
+        write(
+            "go.mod",
+            format!(
+                "module probe\n\ngo 1.24\n\nrequire {module} v0.1.0\n\nreplace {module} => {}\n",
+                sdk.display()
+            ),
+        );
+        write(
+            "main.go",
+            format!(
+                "package main\n\nimport \"{module}/clock\"\n\nvar (\n\tkept any\n\t_ = clock.Now\n)\n\n\
+                 func init() {{ {init} }}\n\nfunc main() {{}}\n"
+            ),
+        );
+        let project = Project::open(folder.path()).unwrap();
+        let Err(error) = salve_authoring::build(&project, &mut Silent) else {
+            panic!("a plugin came out: {init}")
+        };
+        assert_eq!(error.to_string(), "cannot run Go's start, which is part of the build");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(words), "{cause}");
+        assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+    }
 }
 
 /// Answers as HAProxy's statistics page does, at once.

@@ -1,4 +1,6 @@
-//! How long calls of JavaScript and Python plugins take: a fresh instance for an action, a batch for a long-lived detector.
+//! How long calls of Go, JavaScript and Python plugins take: a fresh instance for an action, a batch for a long-lived detector.
+//!
+//! `cargo bench -p salve-tests --bench languages -- go` measures the plugins whose names have `go` in them.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +23,9 @@ use support::{Bench, Tracker, block_on, points, request};
 const WARM_UP: usize = 200;
 const SAMPLES: usize = 3_000;
 
+/// HAProxy's statistics, for the action in Go.
+const STATISTICS: &str = "# pxname,svname,scur,status\nshop,a,0,UP\nshop,b,0,UP\nshop,BACKEND,0,UP\n";
+
 fn show(what: &str, mut samples: Vec<Duration>) {
     samples.sort();
     let count = samples.len();
@@ -28,13 +33,19 @@ fn show(what: &str, mut samples: Vec<Duration>) {
 }
 
 fn main() {
-    for (example, parameters) in [
-        ("action-javascript", r#"{"tracker":"tracker"}"#),
-        ("action-python", r#"{"key":"workers.concurrency","to":8}"#),
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (example, parameters, found) in [
+        ("action-go", r#"{"backend":"shop","server":"a"}"#, Some(STATISTICS)),
+        ("action-javascript", r#"{"tracker":"tracker"}"#, None),
+        ("action-python", r#"{"key":"workers.concurrency","to":8}"#, None),
     ] {
+        if !example.contains(&wanted) {
+            continue;
+        }
         let bench = Bench::new(example);
         println!("{example}: {:?}", bench.plugin.stats());
         let tracker = Arc::new(Tracker::default());
+        *tracker.found.lock().unwrap() = found.map(str::to_owned);
         let asked = request(parameters);
         block_on(async {
             let mut samples = Vec::with_capacity(SAMPLES);
@@ -48,7 +59,10 @@ fn main() {
             show(&format!("{example}, fresh instance and plan"), samples);
         });
     }
-    for example in ["detector-javascript", "detector-python"] {
+    for example in ["detector-go", "detector-javascript", "detector-python"] {
+        if !example.contains(&wanted) {
+            continue;
+        }
         let bench = Bench::new(example);
         println!("{example}: {:?}", bench.plugin.stats());
         for series in [0, 1, 10, 100] {

@@ -1,4 +1,4 @@
-//! Components of JavaScript and Python on the real host, for tests and measurements.
+//! Components of Go, JavaScript and Python on the real host, for tests and measurements.
 #![allow(dead_code, reason = "tests and measurements each use a part")]
 
 use salve_model::{
@@ -53,7 +53,8 @@ impl Bench {
     }
 
     fn of(folder: &Path) -> Self {
-        let language = if folder.join("package.json").is_file() { "js" } else { "python" };
+        let marks = [("go.mod", "go"), ("package.json", "js"), ("pyproject.toml", "python")];
+        let (_, language) = marks.into_iter().find(|(file, _)| folder.join(file).is_file()).unwrap();
         let component = components::built(folder, &[&salve_tests::root().join("sdk").join(language)]);
         let mut config = HostConfig::new(components::compiled());
         config.guest_threads = Some(2);

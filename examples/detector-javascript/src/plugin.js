@@ -6,7 +6,7 @@
 // the median of the window, and its spread the median absolute deviation, but at least that 1: neither is moved by bursts.
 //
 // What always holds:
-// - a point costs one search and one move within a sorted window: O(window_points) bytes moved, no sort
+// - a point costs a few binary searches and one move within a sorted window: O(window_points) bytes moved, no sort
 // - a burst enters the window only as the highest count that is still usual, so that it does not become usual while it lasts,
 //   and a new level that stays becomes usual after about half a window
 // - until the window is a quarter full nothing is said
@@ -32,10 +32,10 @@ class Window {
   /** @param {number} size */
   constructor(size) {
     this.size = size;
-    /** @type {number[]} */
-    this.byAge = [];
-    /** @type {number[]} */
-    this.sorted = [];
+    /** How many there are. */
+    this.known = 0;
+    this.byAge = new Float64Array(size);
+    this.sorted = new Float64Array(size);
     /** Index of the oldest, once the window is full. */
     this.oldest = 0;
   }
@@ -44,46 +44,58 @@ class Window {
    * @param {number} value
    */
   #place(value) {
-    let [low, high] = [0, this.sorted.length];
+    const { sorted } = this;
+    let low = 0;
+    let high = this.known;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.sorted[middle] < value) low = middle + 1;
+      if (sorted[middle] < value) low = middle + 1;
       else high = middle;
     }
     return low;
   }
   /** @param {number} value */
   push(value) {
-    if (this.byAge.length < this.size) this.byAge.push(value);
-    else {
-      this.sorted.splice(this.#place(this.byAge[this.oldest]), 1);
-      this.byAge[this.oldest] = value;
+    const { byAge, sorted } = this;
+    let to = this.#place(value);
+    if (this.known < this.size) {
+      sorted.copyWithin(to + 1, to, this.known);
+      byAge[this.known++] = value;
+    } else {
+      // The oldest leaves its place; what lies between moves up by one.
+      const from = this.#place(byAge[this.oldest]);
+      if (to > from) sorted.copyWithin(from, from + 1, to--);
+      else sorted.copyWithin(to + 1, to, from);
+      byAge[this.oldest] = value;
       this.oldest = (this.oldest + 1) % this.size;
     }
-    this.sorted.splice(this.#place(value), 0, value);
+    sorted[to] = value;
   }
   median() {
-    return this.sorted[this.sorted.length >> 1];
+    return this.sorted[this.known >> 1];
   }
-  /** The median distance from the median: a walk outwards from the middle, half the window long. */
+  /**
+   * The median distance from the median. To both sides of the middle distances only rise, so a binary search finds how many of
+   * the nearer half lie to the right.
+   */
   deviation() {
-    const { sorted } = this;
-    const middle = this.median();
-    let right = sorted.length >> 1;
-    let left = right - 1;
-    let distance = 0;
-    for (let seen = 0; seen <= sorted.length >> 1; seen++) {
-      const above = right < sorted.length ? sorted[right] - middle : Infinity;
-      const below = left >= 0 ? middle - sorted[left] : Infinity;
-      if (above <= below) right++;
-      else left--;
-      distance = Math.min(above, below);
+    const { sorted, known } = this;
+    const half = known >> 1;
+    const middle = sorted[half];
+    const nearest = half + 1;
+    let low = 1;
+    let high = Math.min(nearest, known - half);
+    while (low < high) {
+      const right = (low + high) >> 1;
+      if (sorted[half + right] - middle < middle - sorted[half - nearest + right]) low = right + 1;
+      else high = right;
     }
-    return distance;
+    const left = low === nearest ? 0 : middle - sorted[half - nearest + low];
+    return Math.max(sorted[half + low - 1] - middle, left);
   }
   /** Oldest first. */
   *values() {
-    for (let index = 0; index < this.byAge.length; index++) yield this.byAge[(this.oldest + index) % this.byAge.length];
+    for (let index = 0; index < this.known; index++) yield this.byAge[(this.oldest + index) % this.known];
   }
 }
 
@@ -144,7 +156,7 @@ class ErrorBurst {
    * @param {boolean} afterGap
    */
   #look(window, value, afterGap) {
-    const known = window.byAge.length;
+    const { known } = window;
     const mark = transformed(value);
     // The first count after a gap may be that of the whole gap.
     if (known * 4 < this.windowPoints || afterGap) {
@@ -170,7 +182,7 @@ class ErrorBurst {
   snapshot() {
     const writer = new Writer();
     this.#series.write(writer, (to, window) => {
-      to.u32(window.byAge.length);
+      to.u32(window.known);
       for (const value of window.values()) to.f64(value);
     });
     return { format: FORMAT, bytes: writer.bytes() };

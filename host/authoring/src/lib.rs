@@ -21,7 +21,7 @@ mod templates;
 pub mod trial;
 mod words;
 
-pub use build::{BuildError, Built, build};
+pub use build::{BuildError, Built, StartError, build};
 pub use files::{TemporaryFolder, compiled_folder, write_whole};
 pub use progress::{Progress, Silent};
 pub use project::{Language, Project, ProjectError};

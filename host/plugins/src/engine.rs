@@ -63,9 +63,10 @@ fn pool(settings: &HostConfig) -> InstanceAllocationStrategy {
         .max_memory_size(number(settings.largest(|limits| limits.memory_bytes)))
         .table_elements(number(settings.largest(|limits| limits.table_elements)))
         // Pages that a guest touched are put back as they were, and stay mapped for the next one: unmapping them would
-        // interrupt every core, and each would be faulted in again. The kernel says which they are (Linux 6.7).
+        // interrupt every core, and each would be faulted in again. The kernel says which they are (Linux 6.7). With
+        // 256 KiB a short call in JavaScript had 23 page faults, one in Go 40.
         .pagemap_scan(Enabled::Auto)
-        .linear_memory_keep_resident(256 << 10)
+        .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(16 << 10)
         .async_stack_keep_resident(64 << 10);
     InstanceAllocationStrategy::Pooling(pool)

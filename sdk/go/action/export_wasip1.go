@@ -1,6 +1,7 @@
 package action
 
 import (
+	"encoding/json"
 	"unsafe"
 
 	"github.com/salve-healing/salve/sdk/go/internal/host"
@@ -10,7 +11,13 @@ import (
 var exported *Bound
 
 // Export makes the plugin an action. Call it from init.
-func Export[P any](action Action[P]) { exported = Bind(action) }
+func Export[P any](action Action[P]) {
+	exported = Bind(action)
+	// The JSON package makes its tables of a type when it first meets it: now, when the plugin is built, and not in each call.
+	var unused P
+	_ = json.Unmarshal([]byte("{}"), &unused)
+	host.Ready()
+}
 
 type stepRecord struct {
 	capability, verb, target, arguments host.Text

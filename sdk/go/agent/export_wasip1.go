@@ -10,7 +10,10 @@ import (
 var exported Agent
 
 // Export makes the plugin an agent. Call it from init.
-func Export(agent Agent) { exported = agent }
+func Export(agent Agent) {
+	exported = agent
+	host.Ready()
+}
 
 type symptomRecord struct {
 	service, signal host.Text

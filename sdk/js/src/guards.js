@@ -57,11 +57,18 @@ export function seededRandom(seed) {
   return () => (next() * 2097152 + (next() >>> 11)) / 9007199254740992;
 }
 
-let random = seededRandom("");
+let seedText = "";
+let row = null;
 
-/** Begins a row of random numbers, at each call of an action or agent. */
+/** Begins a row of random numbers, at each call of an action or agent. Most calls ask for none, so it is made when one does. */
 export function seed(text) {
-  random = seededRandom(text);
+  seedText = text;
+  row = null;
+}
+
+function random() {
+  row ??= seededRandom(seedText);
+  return row();
 }
 
 const printed = (value) => {

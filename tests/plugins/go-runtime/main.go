@@ -22,10 +22,20 @@ type parameters struct {
 
 type runtime struct{}
 
+// What the start did, which ran when the plugin was built.
+var (
+	startedAt     = time.Now()
+	startedRandom = mathrand.Uint64()
+	startedWith   = make(map[string]int)
+	calls         int
+)
+
 func (runtime) Plan(request *action.Request[parameters]) (*plan.Plan, error) {
 	if request.Parameters.Panic != "" {
 		panic(request.Parameters.Panic)
 	}
+	calls++
+	sinceStart := time.Since(startedAt)
 	began, onHost := time.Now(), clock.Now()
 	var sleeping sync.WaitGroup
 	for range 10 {
@@ -49,11 +59,21 @@ func (runtime) Plan(request *action.Request[parameters]) (*plan.Plan, error) {
 		"waited_ms":   fmt.Sprint(waited.Milliseconds()),
 		"apart_ms":    fmt.Sprint(began.Sub(request.Now).Abs().Milliseconds()),
 		"random":      fmt.Sprintf("%x %d", secret, mathrand.Uint64()),
+		"start":       fmt.Sprint(startedRandom, len(startedWith), sinceStart >= time.Hour && sinceStart < time.Hour+time.Second),
+		"calls":       fmt.Sprint(calls),
 		"file":        fmt.Sprint(noFile != nil),
 		"environment": fmt.Sprint(len(os.Environ()) + len(os.Args)),
 	}}, nil
 }
 
-func init() { action.Export[parameters](runtime{}) }
+func init() {
+	action.Export[parameters](runtime{})
+	answer := make(chan int)
+	go func() {
+		time.Sleep(time.Hour)
+		answer <- 1
+	}()
+	startedWith["goroutine"] = <-answer
+}
 
 func main() {}

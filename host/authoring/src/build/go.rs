@@ -2,12 +2,20 @@
 //!
 //! Nothing is generated: the SDK ([`sdk/go`](../../../../sdk/go)) has the contract in its packages, and Go's linker keeps the
 //! imports that the code reaches.
+//!
+//! Go's start (its runtime's and every `init`) takes longer than most calls, and a fresh instance would pay for it each time. So
+//! it runs here, once, and the component begins where it ended.
 
 mod memory;
+mod segments;
+mod start;
+mod stub;
+
+pub use start::StartError;
 
 use super::{BuildError, tool};
 use crate::{Progress, Project};
-use salve_plugins::{Limits, Manifest, pack};
+use salve_plugins::pack;
 use std::{path::PathBuf, process::Command};
 
 /// The oldest Go that can export functions from WebAssembly (`go:wasmexport`): major, minor.
@@ -15,9 +23,6 @@ const OLDEST: (u32, u32) = (1, 24);
 
 /// Pages that a plugin has from its beginning besides its data: what Go's runtime and a short call need.
 const PAGES_MORE: u32 = 32;
-
-/// What stands in for WASI, as text with a place for the memory limit.
-const STUB: &str = include_str!("go/stub.wat");
 
 /// The component, without its manifest.
 pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Result<Vec<u8>, BuildError> {
@@ -35,10 +40,11 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
         .arg(".");
     tool::run(&mut go, "compile to WebAssembly", progress, missing)?;
     let bytes = std::fs::read(&module).map_err(file("read the core module", module.clone()))?;
-    progress.step("make a component of it");
     let bytes = memory::raise(&bytes, PAGES_MORE).unwrap_or(bytes);
-    let stub = stub(&project.manifest)?;
-    pack::encode(&bytes, &project.manifest, Some(("wasi_snapshot_preview1", &stub))).map_err(BuildError::Pack)
+    progress.step("run Go's start and every `init`, once");
+    let (bytes, stub) = start::run(&bytes, &stub::Stub::new(&project.manifest))?;
+    progress.step("make a component of it");
+    pack::encode(&bytes, &project.manifest, Some((stub::WASI, &stub.module()?))).map_err(BuildError::Pack)
 }
 
 /// `go` in the project's folder, without downloading another Go.
@@ -75,17 +81,6 @@ fn version(said: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// The stub for a plugin, as a core module.
-fn stub(manifest: &Manifest) -> Result<Vec<u8>, BuildError> {
-    let memory = manifest.limits.memory_bytes.unwrap_or(Limits::of_role(manifest.role).memory_bytes);
-    wat::parse_str(STUB.replace("MEMORY_BYTES", &memory.to_string())).map_err(|error| BuildError::Tool {
-        step: "assemble what stands in for WASI".into(),
-        command: "wat".into(),
-        status: "an error".into(),
-        output: error.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,14 +93,5 @@ mod tests {
         assert_eq!(version("go1.19.8 X:nocoverageredesign"), Some((1, 19)));
         assert_eq!(version("devel +abc"), None);
         assert!(version("go1.9").unwrap() < OLDEST);
-    }
-
-    /// Guarantees: the stub is a module that imports memory and nothing else, so that nothing in it can leave the component.
-    #[test]
-    fn stub_calls_nobody() {
-        let text = STUB.replace("MEMORY_BYTES", "1");
-        assert_eq!(text.matches("(import ").count(), 1);
-        assert!(text.contains(r#"(import "env" "memory""#));
-        wat::parse_str(text).unwrap();
     }
 }

@@ -8,6 +8,8 @@ mod rust;
 mod sdk;
 mod tool;
 
+pub use go::StartError;
+
 use crate::{Language, Progress, Project};
 use salve_plugins::pack::{self, PackError};
 use std::path::PathBuf;
@@ -55,6 +57,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// Go's start, which runs when the plugin is built, did not come to its end.
+    #[error("cannot run Go's start, which is part of the build")]
+    Start(#[source] StartError),
     /// What the tools made is no plugin.
     #[error("cannot make a component of what was compiled")]
     Pack(#[source] PackError),
@@ -66,6 +71,7 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::ToolMissing { install, .. } => Some(install.clone()),
+            Self::Start(error) => Some(error.hint().to_owned()),
             Self::Pack(error) => error.hint(),
             Self::Tool { output, .. } => hint_in(output).map(str::to_owned),
             Self::File { .. } => None,

@@ -8,14 +8,16 @@
 ;; - A sleep moves the clock and takes no time. The SDK asks how long was slept, and waits that long by the contract's clock
 ;;   before the next call that anybody could see (`settle` in sdk/go/internal/host).
 ;;
-;; `MEMORY_BYTES` is replaced by the plugin's memory limit, for Go's collector to keep to.
+;; `stub.rs` puts numbers in the place of MEMORY_BYTES (the plugin's memory limit, for Go's collector to keep to), of MONOTONIC_NS
+;; and of RANDOM. Go's start runs when the plugin is built, beside this module; the component gets it with the clock and the random
+;; numbers as they stood then, so that both go on.
 (module $stub
   (import "env" "memory" (memory 0))
-  (global $monotonic_ns (mut i64) (i64.const 1000000000))
+  (global $monotonic_ns (export "monotonic_ns") (mut i64) (i64.const MONOTONIC_NS))
   ;; Unix time less monotonic time: 2026-01-01 until the SDK sets the clock.
   (global $offset_ns (mut i64) (i64.const 1767225599000000000))
   (global $slept_ns (mut i64) (i64.const 0))
-  (global $random (mut i64) (i64.const 0x9E3779B97F4A7C15))
+  (global $random (export "random") (mut i64) (i64.const RANDOM))
 
   ;; For the SDK.
   (func (export "salve_clock_set") (param $unix_ns i64)
