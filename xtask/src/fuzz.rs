@@ -2,21 +2,64 @@
 //!
 //! The instrumentation is LLVM's own pass, which stable Rust passes on; so neither nightly nor cargo-fuzz is needed. Address
 //! sanitizer would need nightly, and finds little here: the code has next to no `unsafe`.
+//!
+//! Only our own crates and the parsers below them are instrumented: of a compiler such as Cranelift, or of a network stack, no
+//! target wants to see every branch, and they take three times as long to build with it. Cargo has no flags for single
+//! crates, so this program is also the wrapper that cargo calls rustc by.
+//!
+//! Each target writes its seeds itself, into the folder that a variable names; dictionaries are in `fuzz/dictionaries`.
 
 use crate::{process, workspace::Workspace};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use std::{
+    env,
+    ffi::{OsStr, OsString},
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
 /// What cargo-fuzz says too when it is told to leave the sanitizers out.
-const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// Longest input, in bytes; components need some.
-const INPUT_BYTES_MAX: usize = 256 << 10;
+const RUSTFLAGS: &[&str] = &[
+    "--cfg",
+    "fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+];
+/// Crates of others that read what strangers send.
+const PARSERS: &[&str] = &[
+    "fancy_regex",
+    "jsonc_parser",
+    "jsonschema",
+    "prost",
+    "regex_syntax",
+    "rhai",
+    "saphyr_parser",
+    "serde",
+    "serde_core",
+    "serde_json",
+    "toml",
+    "toml_edit",
+    "toml_parser",
+    "wasmparser",
+    "winnow",
+    "wit_component",
+    "wit_parser",
+];
+/// Set for cargo, to the workspace's root: then this program is the wrapper of rustc.
+const WRAPPER_VARIABLE: &str = "SALVE_FUZZ_WRAPPER";
+/// Longest input, in bytes: more than the longest manifest, so that one that is too long is tried too.
+const INPUT_BYTES_MAX: usize = 96 << 10;
+/// An input that takes longer than this on a busy machine takes for ever.
+const INPUT_SECONDS_MAX: u64 = 60;
+/// No input of [`INPUT_BYTES_MAX`] may make a target grow to this.
+const MEMORY_MIB_MAX: u64 = 1024;
+/// Tells a target where its seeds go.
+const SEEDS_VARIABLE: &str = "SALVE_FUZZ_SEEDS";
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -51,18 +94,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
         all.len()
     );
     let out = workspace.target.join("fuzz");
-    // Where a triple is given, flags apply to the targets only, and not to build scripts.
-    let triple = host_triple()?;
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build
-        .args(["build", "--release", "--bins", "--target", &triple])
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", &out)
-        .env("RUSTFLAGS", RUSTFLAGS);
-    process::run(&mut build)?;
+    let mut build = workspace.cargo(&["build", "--release", "--bins"]);
+    build.arg("--manifest-path").arg(folder.join("Cargo.toml")).arg("--target-dir").arg(&out);
+    build.env("RUSTC_WRAPPER", env::current_exe().context("cannot tell where this program is")?);
+    process::run(build.env(WRAPPER_VARIABLE, &workspace.root))?;
     let mut found = Vec::new();
     for target in chosen {
-        let program = out.join(&triple).join("release").join(target);
+        let program = out.join("release").join(target);
         if !run_one(workspace, &program, target, options)? {
             found.push(target.as_str());
         }
@@ -74,13 +112,32 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(ExitCode::FAILURE)
 }
 
-/// What this machine is to rustc.
-fn host_triple() -> Result<String> {
-    let said = process::output(
-        Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"),
-    )?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+/// Becomes rustc, with the flags that the crate wants, if cargo calls this program as its wrapper. Returns only if not, or
+/// with the reason why rustc did not start.
+pub(crate) fn act_as_wrapper() -> Option<Error> {
+    let root = env::var_os(WRAPPER_VARIABLE)?;
+    let mut arguments = env::args_os().skip(1);
+    let rustc = arguments.next()?;
+    let arguments: Vec<OsString> = arguments.collect();
+    let mut command = Command::new(&rustc);
+    command.args(&arguments);
+    let folder = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    if is_instrumented(&arguments, Path::new(&folder).starts_with(root)) {
+        command.args(RUSTFLAGS);
+    }
+    let error = command.exec();
+    Some(Error::new(error).context(format!("cannot start `{}`", rustc.display())))
+}
+
+/// Whether rustc is to instrument the crate that it compiles with these arguments.
+fn is_instrumented(arguments: &[OsString], is_ours: bool) -> bool {
+    let after = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)?.to_str()
+    };
+    // What runs while building is not optimised (`fuzz/Cargo.toml`), and would lack libFuzzer.
+    let is_optimised = arguments.iter().any(|argument| argument == OsStr::new("opt-level=3"));
+    is_optimised && after("--crate-name").is_some_and(|name| is_ours || PARSERS.contains(&name))
 }
 
 /// Names of the targets, from their files.
@@ -97,112 +154,122 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs one target; gives whether it ended well. Inputs that crash stay beside the corpus.
+/// Runs one target; gives whether it ended well. Inputs that crash stay beside the corpus, and are tried again each time.
 fn run_one(workspace: &Workspace, program: &Path, target: &str, options: &Options) -> Result<bool> {
     let place = workspace.target.join("fuzz-corpus").join(target);
-    let (corpus, crashes) = (place.join("corpus"), place.join("crashes"));
-    fs::create_dir_all(&corpus)?;
-    fs::create_dir_all(&crashes)?;
-    let seeded = seed(workspace, target, &corpus)?;
-    eprintln!("{target}: {seeded} seeds, {} s", options.seconds);
-    let mut command = Command::new(program);
-    let artifacts = format!("-artifact_prefix={}/", crashes.display());
-    command.args([&artifacts, "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
-    command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
-    command.arg(if options.smoke {
-        "-runs=0".into()
+    let folder = |name: &str| -> Result<PathBuf> {
+        let folder = place.join(name);
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create the folder `{}`", folder.display()))?;
+        Ok(folder)
+    };
+    let (corpus, seeds, crashes) = (folder("corpus")?, folder("seeds")?, folder("crashes")?);
+    if options.smoke {
+        eprintln!("{target}: seeds and corpus, once");
     } else {
-        format!("-max_total_time={}", options.seconds)
-    });
-    let output = command.arg(&corpus).stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
+        eprintln!("{target}: {} s", options.seconds);
+    }
+    let mut command = Command::new(program);
+    command.env(SEEDS_VARIABLE, &seeds);
+    command.arg(format!("-artifact_prefix={}/", crashes.display()));
+    command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
+    command.arg(format!("-timeout={INPUT_SECONDS_MAX}"));
+    command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
+    command.arg("-print_final_stats=1");
+    let dictionary = workspace.root.join("fuzz/dictionaries").join(format!("{target}.dict"));
+    if dictionary.is_file() {
+        command.arg(format!("-dict={}", dictionary.display()));
+    }
+    if options.smoke {
+        command.arg("-runs=0");
+    } else {
+        command.arg(format!("-max_total_time={}", options.seconds));
+    }
+    // New inputs go into the first of the folders.
+    let output = command.args([&corpus, &seeds, &crashes]).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start `{}`", program.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let executions = said
-        .lines()
-        .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))
-        .unwrap_or(" 0")
-        .trim();
+    let figures = Figures::of(&said);
     println!(
-        "{target:<14} {executions:>10} executions  {}",
+        "{target:<14} {:>9} executions, {:>6} a second, coverage {:>6} of the seeds and corpus, {:>6} at the end: {}",
+        figures.executions,
+        figures.executions_per_second,
+        figures.coverage_first,
+        figures.coverage_last,
         if output.status.success() { "ok" } else { "CRASHED" }
     );
     if !output.status.success() {
         let lines: Vec<&str> = said.lines().collect();
         eprintln!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        eprintln!(
+            "hint: `{} INPUT` runs one input; those that crash are in {}",
+            program.display(),
+            crashes.display()
+        );
     }
     Ok(output.status.success())
 }
 
-/// Fills the corpus with what the workspace has; gives how many files.
-fn seed(workspace: &Workspace, target: &str, corpus: &Path) -> Result<usize> {
-    let root = &workspace.root;
-    let files = |folders: &[PathBuf], ending: &str| -> Vec<PathBuf> {
-        let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-        let mut files: Vec<PathBuf> = entries
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|found| found == ending))
-            .collect();
-        files.sort();
-        files
-    };
-    let below = |folder: &str| -> Vec<PathBuf> {
-        let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
-    };
-    let mut count = 0;
-    let mut add = |name: &str, bytes: &[u8]| -> Result<()> {
-        count += 1;
-        Ok(fs::write(corpus.join(format!("seed-{count}-{name}")), bytes)?)
-    };
-    match target {
-        "component" => {
-            for path in files(&[workspace.target.join("dist/plugins")], "wasm") {
-                let bytes = fs::read(&path)?;
-                if bytes.len() <= INPUT_BYTES_MAX {
-                    add("plugin", &bytes)?;
+/// What libFuzzer says of a run; 0 where it said nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Figures {
+    executions: u64,
+    executions_per_second: u64,
+    /// Edges of the code that were reached when all inputs of the start had run.
+    coverage_first: u64,
+    coverage_last: u64,
+}
+
+impl Figures {
+    fn of(said: &str) -> Self {
+        let number =
+            |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let mut figures = Self::default();
+        for line in said.lines() {
+            if let Some(rest) = line.strip_prefix("stat::number_of_executed_units:") {
+                figures.executions = number(rest);
+            } else if let Some(rest) = line.strip_prefix("stat::average_exec_per_sec:") {
+                figures.executions_per_second = number(rest);
+            } else if let Some((_, rest)) = line.split_once(" cov: ").filter(|_| line.starts_with('#')) {
+                figures.coverage_last = number(rest);
+                if line.contains("INITED") || figures.coverage_first == 0 {
+                    figures.coverage_first = figures.coverage_last;
                 }
             }
-            add("empty", b"\0asm\x0d\0\x01\0")?;
         }
-        "manifest" => {
-            for folder in below("plugins").into_iter().chain(below("examples")) {
-                if let Ok(bytes) = fs::read(folder.join("plugin.toml")) {
-                    add("toml", &bytes)?;
-                }
-            }
-            add("json", br#"{"name":"a","version":"0.1.0","role":"action","summary":"S","contract":"0.1.0","capabilities":[{"capability":"config","verbs":["get"]}],"limits":{"cpu_ms":1},"parameters":{"type":"object"}}"#)?;
-        }
-        "policy" => {
-            for path in files(&[root.join("policies"), root.join("demo/policies")], "rhai") {
-                add("rhai", &fs::read(&path)?)?;
-            }
-        }
-        "configuration" => {
-            for path in files(&[root.join("examples")], "toml") {
-                add("toml", &fs::read(&path)?)?;
-            }
-            add("all", b"mode = \"act\"\n[guards]\ncooldown_ms = 5\n[[process]]\nname = \"a\"\ncommand = [\"/bin/true\"]\nlog_file = \"a.log\"\n[[target]]\nid = \"a\"\nprocess = \"a\"\nselect = { \"service.name\" = \"a\" }\n[[grant]]\nplugin = \"p\"\ncapability = \"config\"\nverbs = [\"*\"]\ntargets = [\"a\"]\narguments.key = { one_of = [\"k\"] }\n\x007")?;
-        }
-        "otlp" => {
-            // A resource with one log record, as metrics, traces and logs.
-            for signal in 0..3_u8 {
-                add("small", &[&[signal], &[0x0a, 6, 0x12, 4, 0x12, 2, 0x10, 17][..]].concat())?;
-            }
-        }
-        "otlp_json" => {
-            add("metrics", b"\x00{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"a\"}}]},\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"gauge\":{\"dataPoints\":[{\"timeUnixNano\":\"1\",\"asDouble\":1.5}]}}]}]}]}")?;
-            add("logs", b"\x02{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"severityNumber\":17,\"body\":{\"stringValue\":\"x\"},\"traceId\":\"5b8efff798038103d269b633813fc60c\"}]}]}]}")?;
-        }
-        "edit" => {
-            for (format, text) in [
-                (0_u8, "# pool\npool_size = 8 # now\n[db]\nhost = 'a'\n"),
-                (1, "{ // pool\n  \"pool_size\": 8, \"db\": { \"host\": \"a\" } }\n"),
-                (2, "# pool\npool_size: 8\ndb:\n  host: a\n"),
-                (3, "# pool\npool_size=8\nexport HOST='a b'\n"),
-            ] {
-                add("file", &[&[format], text.as_bytes(), b"\0pool_size\x0016"].concat())?;
-            }
-        }
-        _ => add("short", &[0, 1, 0, 0, 0, 0])?,
+        figures
     }
-    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: our crates and the parsers are instrumented, unless they run while building; no others are, nor what cargo
+    /// asks rustc about itself.
+    #[test]
+    fn instruments_what_reads() {
+        let is = |words: &str, is_ours| {
+            let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            is_instrumented(&words, is_ours)
+        };
+        assert!(is("--crate-name wasmparser lib.rs -C opt-level=3", false));
+        assert!(is("--crate-name salve_plugins lib.rs -C opt-level=3", true));
+        assert!(!is("--crate-name wasmparser lib.rs -C codegen-units=256", false));
+        assert!(!is("--crate-name cranelift_codegen lib.rs -C opt-level=3", false));
+        assert!(!is("-vV", true));
+    }
+
+    /// Guarantees: the figures of the report are libFuzzer's own.
+    #[test]
+    fn reads_what_libfuzzer_says() {
+        let said = "INFO: seed corpus: files: 6\n#7\tINITED cov: 100 ft: 101 corp: 6/3Kb exec/s: 0 rss: 60Mb\n\
+                    #900\tNEW    cov: 120 ft: 150 corp: 9/4Kb lim: 96 exec/s: 450 rss: 61Mb L: 9/9 MS: 1 CopyPart-\n\
+                    #1000\tDONE   cov: 121 ft: 150 corp: 9/4Kb lim: 96 exec/s: 500 rss: 61Mb\n\
+                    stat::number_of_executed_units: 1000\nstat::average_exec_per_sec:     500\n";
+        let figures =
+            Figures { executions: 1000, executions_per_second: 500, coverage_first: 100, coverage_last: 121 };
+        assert_eq!(Figures::of(said), figures);
+        assert_eq!(Figures::of(""), Figures::default());
+    }
 }

@@ -89,6 +89,10 @@ struct Toolchain {
 }
 
 fn main() -> ExitCode {
+    if let Some(error) = fuzz::act_as_wrapper() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     match run(Arguments::parse().task) {
         Ok(code) => code,
         Err(error) => {

@@ -11,6 +11,9 @@ const HOST_STACK_BYTES: usize = 1 << 20;
 /// components many more, but few of those live at one time.
 const CORE_INSTANCES_EACH: u32 = 8;
 
+/// Idle instances whose memory stays mapped for the next call of the same plugin.
+const UNUSED_INSTANCES_KEPT: u32 = 16;
+
 /// Makes the engine. Instances come from a pool; where the address space for one is not to be had, each is made
 /// by itself, which is slower.
 pub(crate) fn engine(settings: &HostConfig) -> wasmtime::Result<Engine> {
@@ -67,6 +70,8 @@ fn pool(settings: &HostConfig) -> InstanceAllocationStrategy {
         // 256 KiB a short call in JavaScript had 23 page faults, one in Go 40.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(1 << 20)
+        // What is kept so is bounded by how many idle instances are remembered.
+        .max_unused_warm_slots(UNUSED_INSTANCES_KEPT)
         .table_keep_resident(16 << 10)
         .async_stack_keep_resident(64 << 10);
     InstanceAllocationStrategy::Pooling(pool)

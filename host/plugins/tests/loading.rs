@@ -325,3 +325,19 @@ fn packing_says_why_not() {
       hint: Some("Build for wasm32-unknown-unknown: there is no WASI in Salve.")
     "#);
 }
+
+/// Guarantees: a file of a few bytes that says it has gigabytes is refused for its length, before room is made for them.
+#[test]
+fn a_section_is_no_longer_than_its_file() {
+    let mut bytes = wat::parse_str("(component)").unwrap();
+    append_section(&mut bytes, "other", b"x");
+    let at = bytes.len();
+    // A custom section of 1.5 GiB.
+    bytes.extend([0, 0xff, 0xfe, 0xfb, 0xdd, 5, 1, b'a']);
+    let refused = pack::inspect(&bytes).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("cannot read the component's type: section at byte {at} does not fit into the file")
+    );
+    assert!(story(&refusal(&bench(), &bytes)).contains("does not fit into the file"));
+}
