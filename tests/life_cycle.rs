@@ -377,6 +377,51 @@ async fn what_plugins_cost_is_listed() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: two detectors are under load. A new version of one of them never comes back from its start; a later one takes a
+/// long time there, and then works.
+/// Guarantees: meanwhile both active versions see their points as before; the first new version falls back and says why, the second
+/// takes over, and over all versions just those points were counted that were sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_start_holds_up_nobody() -> Result<()> {
+    let other = "[[detector]]\nname = 'other'\nplugin = 'other'\nselect = { names = ['load.value'] }\n";
+    let rollout = ROLLOUT.replace("cpu_ms = 5000", "cpu_ms = 5000\ncpu_setup_ms = 10000");
+    let mut daemon = Daemon::prepare(&format!("{COUNTING}{other}{rollout}"), NOTHING, &[])?;
+    install(&daemon, "count", &count("1.0.0", "", &[])?)?;
+    let manifest = "name = 'other'\nversion = '1.0.0'\nrole = 'detector'\nsummary = 'Counts points.'\n";
+    install(&daemon, "other", &component("detector-count", manifest, &[])?)?;
+    daemon.start().await?;
+    let load = Load::start(daemon.otlp_http()?, Duration::from_millis(25));
+    load.more(&mut daemon, 20).await?;
+    let points = |daemon: &Daemon, name: &str| -> Result<u64> {
+        let status = daemon.json(&["status", "--json"])?;
+        Ok(status["detectors"][name]["points"].as_u64().unwrap_or_default())
+    };
+
+    install(&daemon, "count", &count("1.1.0", "", &[("0 (;START;)", "-1")])?)?;
+    reaches(&mut daemon, "count", "1.1.0", "shadow").await?;
+    let before = [points(&daemon, "count")?, points(&daemon, "other")?];
+    daemon
+        .wait("points are seen while the new version starts", |daemon| {
+            let seen = [points(daemon, "count")?, points(daemon, "other")?];
+            let starting = version(daemon, "count", "1.1.0")?.unwrap_or_default();
+            anyhow::ensure!(
+                starting["stage"] == "shadow",
+                "it has ended, and only {before:?} → {seen:?}: {starting:#}"
+            );
+            Ok(seen.iter().zip(before).all(|(now, before)| *now >= before + 40 * SERIES))
+        })
+        .await?;
+    let failed = reaches(&mut daemon, "count", "1.1.0", "failed").await?;
+    assert!(failed["reason"].as_str().is_some_and(|why| why.contains("does not start")), "{failed:#}");
+
+    install(&daemon, "count", &count("1.2.0", "", &[("0 (;START;)", "300000000")])?)?;
+    let active = reaches(&mut daemon, "count", "1.2.0", "active").await?;
+    load.more(&mut daemon, 20).await?;
+    let sent = load.finish().await?;
+    assert_eq!(counted(&mut daemon, "count", sent).await?, (digest(&active), sent));
+    Ok(())
+}
+
 /// Scenario: the file of a detector under load is removed in the middle of its work, and put back.
 /// Guarantees: it is gone from the list of active plugins, nothing else suffers, and it comes back.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,19 @@
 ;; Well-behaved: counts points and sums their values and squares, and says so in its snapshot, so that a test can tell whether
 ;; a point was lost or seen twice. Tests make versions of it by replacing THRESHOLD (points from here on are abnormal),
-;; POISON (values from here on make it trap) and FORMAT (of its snapshot).
+;; POISON (values from here on make it trap), FORMAT (of its snapshot) and START (rounds of a loop at its start; -1: no end).
 (module
   (memory (export "memory") 2)
   (global $threshold f64 (f64.const 1e300 (;THRESHOLD;)))
   (global $poison f64 (f64.const 1e300 (;POISON;)))
   (global $format i32 (i32.const 1 (;FORMAT;)))
+  (func $wait (local $left i64)
+    (local.set $left (i64.const 0 (;START;)))
+    (block $done
+      (loop $again
+        (br_if $done (i64.eqz (local.get $left)))
+        (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+        (br $again))))
+  (start $wait)
   (data (i32.const 2100) "another format")
   ;; Memory from a counter that starts anew with each batch.
   (global $next (mut i32) (i32.const 65536))

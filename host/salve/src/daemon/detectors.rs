@@ -6,17 +6,19 @@
 //! - state is written down every `snapshot_ms`, and at the end
 //! - versions change places between two batches: each point is shown to each instance once, whichever of them speaks
 //! - a version that does not start leaves the one before it running
+//! - a new detector or version is set up beside this thread (`starting`): the others go on meanwhile
 
 use super::{
     catalogue::{Catalogue, Trial},
-    shard::{Shard, Tried},
+    shard::{self, Shard, Tried},
     signals::{Round, SignalsHandle},
     snapshots::SnapshotStore,
+    starting::{Progress, Starting},
     warm_up,
 };
 use crate::control::DetectorStatus;
 use salve_core::{Event, symptom::SCORE_MIN};
-use salve_model::{telemetry::Observation, time::Now};
+use salve_model::{batch::Batch, telemetry::Observation, time::Now};
 use salve_plugins::{DetectorInstance, DetectorOptions, GuestError, Plugin, PluginHost, State};
 use salve_rollout::{Input, Sample, Stage};
 use salve_signals::BindingId;
@@ -77,6 +79,8 @@ pub struct DetectorThread {
     tools: Tools,
     bindings: HashMap<BindingId, Binding>,
     shards: HashMap<(BindingId, u32), Shard>,
+    /// Shards whose first instance is being set up.
+    starting: HashMap<(BindingId, u32), Starting>,
     /// Shards of which no instance knows the series any more: these have to be described again.
     forgotten: HashSet<(BindingId, u32)>,
     snapshot_due: Now,
@@ -94,6 +98,7 @@ impl DetectorThread {
                 tools,
                 bindings: HashMap::new(),
                 shards: HashMap::new(),
+                starting: HashMap::new(),
                 forgotten: HashSet::new(),
                 snapshot_due: Now(0),
             };
@@ -120,6 +125,12 @@ impl DetectorThread {
             };
             let shard = self.follow(shard, binding.clone(), key.1).await;
             self.shards.insert(key, shard);
+        }
+        let unbound: Vec<_> =
+            self.starting.keys().filter(|key| !self.bindings.contains_key(&key.0)).copied().collect();
+        for key in unbound {
+            self.starting.remove(&key);
+            self.forgotten.insert(key);
         }
         let names: BTreeSet<_> = self.bindings.values().map(|binding| binding.name.clone()).collect();
         self.with_statuses(|statuses| statuses.retain(|name, _| names.contains(name)));
@@ -153,7 +164,9 @@ impl DetectorThread {
                         elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), "Detector switched.");
                 }
                 // With another version it is that version's fault, with other parameters the operator's.
-                Err(error) if from != to => self.does_not_start(&binding.name, &binding.plugin, &error),
+                Err(error) if from != to => {
+                    self.does_not_start(&binding.name, &binding.plugin, &error.to_string());
+                }
                 Err(error) => {
                     if self.problem(&binding.name, Some(error.to_string())) {
                         tracing::error!(detector = %binding.name, %error, "Detector does not take its new parameters; the old ones stay.");
@@ -162,24 +175,60 @@ impl DetectorThread {
             }
         }
         match &binding.trial {
-            None => shard.tried = None,
-            Some(trial)
-                if shard.tried.as_ref().is_some_and(|tried| tried.digest() == trial.plugin.digest()) => {}
+            None => (shard.tried, shard.coming) = (None, None),
+            Some(trial) if shard.tries(trial.plugin.digest()) => {}
             Some(trial) => {
-                shard.tried = None;
-                let begun = std::time::Instant::now();
-                match self.successor(&mut shard, &trial.plugin, &binding, number).await {
-                    Ok((tried, how)) => {
-                        tracing::info!(detector = %binding.name, shard = number, digest = trial.plugin.digest(), how,
-                            elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-                            "Detector is tried beside the active version.");
-                        shard.tried = Some(tried);
+                (shard.tried, shard.coming) = (None, None);
+                // What a plugin in quarantine has learnt is not trusted; it gives no snapshot.
+                let state = shard.instance.snapshot().await.ok();
+                let heir = state.is_some().then(|| shard.known_series());
+                match Starting::begin(&self.tools.host, &trial.plugin, options(&binding, state), heir) {
+                    Ok(mut coming) => {
+                        let progress = coming.quick().await;
+                        shard.coming = Some(coming);
+                        self.join(&mut shard, progress, &binding, number).await;
                     }
-                    Err(error) => self.does_not_start(&binding.name, &trial.plugin, &error),
+                    Err(error) => self.does_not_start(&binding.name, &trial.plugin, &error.to_string()),
                 }
             }
         }
         shard
+    }
+
+    /// Puts a version that has been set up beside the active one, knowing all that it knows.
+    async fn join(&self, shard: &mut Shard, progress: Progress, binding: &Binding, number: u32) {
+        let Some(trial) = &binding.trial else { return };
+        let joined = match progress {
+            Progress::Waiting => return,
+            Progress::Failed(why) => Err(why),
+            Progress::There(tried, left) => {
+                let mut tried = *tried;
+                let had_state = shard.coming.as_ref().is_some_and(|coming| coming.had_state);
+                if had_state && tried.instance.restore_failure().is_none() {
+                    for batch in left {
+                        shard::show(&mut tried, batch).await;
+                    }
+                    Ok((tried, "it took over the state"))
+                } else {
+                    warn_of_restore(binding, &tried.instance);
+                    // History has what was kept for it, too.
+                    tried.introduce.clear();
+                    let warm = self.warm_up(shard, &mut tried, binding, number).await;
+                    warm.map(|()| (tried, "it was warmed up from history")).map_err(|error| error.to_string())
+                }
+            }
+        };
+        let coming = shard.coming.take();
+        match joined {
+            Ok((tried, how)) => {
+                let elapsed = coming.map(|coming| coming.begun.elapsed()).unwrap_or_default();
+                tracing::info!(detector = %binding.name, shard = number, digest = trial.plugin.digest(), how,
+                    elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+                    "Detector is tried beside the active version.");
+                shard.tried = Some(tried);
+            }
+            Err(why) => self.does_not_start(&binding.name, &trial.plugin, &why),
+        }
     }
 
     /// An instance that knows what the shard's own one does, or what history has if that cannot be handed over.
@@ -232,22 +281,15 @@ impl DetectorThread {
         binding: &Binding,
         state: Option<State>,
     ) -> Result<DetectorInstance, GuestError> {
-        let options = DetectorOptions {
-            name: binding.name.clone(),
-            parameters_json: binding.parameters.clone(),
-            state,
-        };
-        let instance = self.tools.host.detector(plugin, options).await?;
-        if let Some(why) = instance.restore_failure() {
-            tracing::warn!(detector = %binding.name, digest = plugin.digest(), %why, "Detector does not take the saved state.");
-        }
+        let instance = self.tools.host.detector(plugin, options(binding, state)).await?;
+        warn_of_restore(binding, &instance);
         Ok(instance)
     }
 
     /// The version falls back; whatever ran before goes on.
-    fn does_not_start(&self, binding: &str, plugin: &Plugin, error: &GuestError) {
-        tracing::error!(detector = binding, digest = plugin.digest(), %error, "Detector cannot start.");
-        self.problem(binding, Some(error.to_string()));
+    fn does_not_start(&self, binding: &str, plugin: &Plugin, error: &str) {
+        tracing::error!(detector = binding, digest = plugin.digest(), error, "Detector cannot start.");
+        self.problem(binding, Some(error.to_owned()));
         self.tools.catalogue.report(Input::Unfit {
             name: plugin.name().to_owned(),
             digest: plugin.digest().to_owned(),
@@ -255,22 +297,63 @@ impl DetectorThread {
         });
     }
 
-    /// The shard's instance, with what its own version left at the last start.
-    async fn first(&self, binding: Binding, number: u32) -> Option<Shard> {
-        let saved = self.tools.snapshots.load(&binding.name, number, binding.plugin.digest());
-        match self.open(&binding.plugin, &binding, saved).await {
-            Ok(instance) => {
-                self.problem(&binding.name, None);
-                let shard = Shard::new(&binding, instance);
-                Some(self.follow(shard, binding, number).await)
-            }
-            Err(error) => {
-                // Parameters that do not fit are the operator's matter and no reason to go back to another version.
-                if self.problem(&binding.name, Some(error.to_string())) {
-                    tracing::error!(detector = %binding.name, %error, "Detector cannot start.");
+    /// Sets up a shard's instance, with what its own version left at the last start; once it is there, gives the batches that
+    /// came meanwhile.
+    async fn first(&mut self, key: (BindingId, u32), binding: &Binding, batch: Option<Batch>) -> Vec<Batch> {
+        let (mut starting, is_new) = match self.starting.remove(&key) {
+            Some(known) if known.is_for(binding) => (known, false),
+            other => {
+                let saved = self.tools.snapshots.load(&binding.name, key.1, binding.plugin.digest());
+                match Starting::begin(&self.tools.host, &binding.plugin, options(binding, saved), None) {
+                    Ok(starting) => {
+                        // Of another version that was not there yet: nobody has seen these.
+                        let kept = other.map(|other| other.left()).unwrap_or_default();
+                        kept.into_iter().for_each(|batch| drop(starting.keep(batch)));
+                        (starting, true)
+                    }
+                    Err(error) => {
+                        self.cannot_start(key, binding, error.to_string());
+                        return Vec::new();
+                    }
                 }
-                None
             }
+        };
+        let refused = batch.and_then(|batch| starting.keep(batch).err());
+        let progress = if refused.is_some() {
+            starting.finish().await
+        } else if is_new {
+            starting.quick().await
+        } else {
+            starting.progress()
+        };
+        match progress {
+            Progress::Waiting => {
+                self.starting.insert(key, starting);
+                Vec::new()
+            }
+            Progress::There(tried, mut left) => {
+                left.extend(refused);
+                self.problem(&binding.name, None);
+                warn_of_restore(binding, &tried.instance);
+                let shard = self.follow(Shard::new(binding, tried.instance), binding.clone(), key.1).await;
+                self.shards.insert(key, shard);
+                if self.forgotten.remove(&key) {
+                    self.tools.signals.run(move |signals| signals.describe_again(key.0, key.1));
+                }
+                left
+            }
+            Progress::Failed(why) => {
+                self.cannot_start(key, binding, why);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Parameters that do not fit are the operator's matter and no reason to go back to another version.
+    fn cannot_start(&mut self, key: (BindingId, u32), binding: &Binding, error: String) {
+        self.forgotten.insert(key);
+        if self.problem(&binding.name, Some(error.clone())) {
+            tracing::error!(detector = %binding.name, error, "Detector cannot start.");
         }
     }
 
@@ -282,50 +365,89 @@ impl DetectorThread {
                 self.forgotten.insert(key);
                 continue;
             };
-            if !self.shards.contains_key(&key) {
-                let Some(shard) = self.first(binding.clone(), number).await else {
-                    self.forgotten.insert(key);
-                    continue;
-                };
-                if self.forgotten.remove(&key) {
-                    self.tools.signals.run(move |signals| signals.describe_again(id, number));
-                }
-                self.shards.insert(key, shard);
-            }
-            let Some(shard) = self.shards.get_mut(&key) else { continue };
-            let points = batch.values.len() as u64;
-            let seen = shard.observe(batch).await;
-            let series = shard.series_count();
-            if let Some(sample) = seen.sample
-                && let Some(tried) = &shard.tried
-            {
-                self.tools.catalogue.report(compared(tried.instance.plugin(), sample));
-            }
-            match seen.active {
-                Ok(mut found) => {
-                    if let (Some(trial), Some(of_tried)) = (&binding.trial, seen.tried)
-                        && trial.stage == Stage::Canary
-                    {
-                        self.share(&mut found, of_tried, &trial.plugin);
-                    }
-                    let count = found.len() as u64;
-                    observations.extend(found);
-                    self.with_statuses(|statuses| {
-                        let status = statuses.entry(binding.name.clone()).or_default();
-                        status.series = series;
-                        status.points += points;
-                        status.observations += count;
-                    });
-                }
-                Err(error) => {
-                    if self.problem(&binding.name, Some(error.to_string())) {
-                        tracing::error!(detector = %binding.name, %error, "Detector failed on a batch.");
-                    }
-                    self.tools.catalogue.tick();
-                }
+            let batches = if self.shards.contains_key(&key) {
+                vec![batch]
+            } else {
+                self.first(key, &binding, Some(batch)).await
+            };
+            for batch in batches {
+                self.show(key, &binding, batch, &mut observations).await;
             }
         }
+        self.look_after_starting(&mut observations).await;
         self.report(round, observations).await;
+    }
+
+    /// Those that have been set up meanwhile, and to which no batch came in this round.
+    async fn look_after_starting(&mut self, observations: &mut Vec<Observation>) {
+        let first: Vec<_> = self.starting.keys().copied().collect();
+        for key in first {
+            let Some(binding) = self.bindings.get(&key.0).cloned() else { continue };
+            for batch in self.first(key, &binding, None).await {
+                self.show(key, &binding, batch, observations).await;
+            }
+        }
+        let coming = self.shards.iter().filter(|(_, shard)| shard.coming.is_some());
+        let coming: Vec<_> = coming.map(|(key, _)| *key).collect();
+        for key in coming {
+            let Some(binding) = self.bindings.get(&key.0).cloned() else { continue };
+            let Some(mut shard) = self.shards.remove(&key) else { continue };
+            if let Some(progress) = shard.coming.as_mut().map(Starting::progress) {
+                self.join(&mut shard, progress, &binding, key.1).await;
+            }
+            self.shards.insert(key, shard);
+        }
+    }
+
+    /// Shows a shard a batch, and takes what it says.
+    async fn show(
+        &mut self,
+        key: (BindingId, u32),
+        binding: &Binding,
+        batch: Batch,
+        observations: &mut Vec<Observation>,
+    ) {
+        let Some(mut shard) = self.shards.remove(&key) else { return };
+        // Before the batch is shown: one that joins sees it with the others, one that does not has it kept.
+        if let Some(coming) = &mut shard.coming {
+            let progress = match coming.progress() {
+                Progress::Waiting if coming.keep(batch.clone()).is_err() => coming.finish().await,
+                progress => progress,
+            };
+            self.join(&mut shard, progress, binding, key.1).await;
+        }
+        let points = batch.values.len() as u64;
+        let seen = shard.observe(batch).await;
+        let series = shard.series_count();
+        if let Some(sample) = seen.sample
+            && let Some(tried) = &shard.tried
+        {
+            self.tools.catalogue.report(compared(tried.instance.plugin(), sample));
+        }
+        self.shards.insert(key, shard);
+        match seen.active {
+            Ok(mut found) => {
+                if let (Some(trial), Some(of_tried)) = (&binding.trial, seen.tried)
+                    && trial.stage == Stage::Canary
+                {
+                    self.share(&mut found, of_tried, &trial.plugin);
+                }
+                let count = found.len() as u64;
+                observations.extend(found);
+                self.with_statuses(|statuses| {
+                    let status = statuses.entry(binding.name.clone()).or_default();
+                    status.series = series;
+                    status.points += points;
+                    status.observations += count;
+                });
+            }
+            Err(error) => {
+                if self.problem(&binding.name, Some(error.to_string())) {
+                    tracing::error!(detector = %binding.name, %error, "Detector failed on a batch.");
+                }
+                self.tools.catalogue.tick();
+            }
+        }
     }
 
     /// A canary speaks for its share of services, the active version for the rest.
@@ -395,6 +517,17 @@ impl DetectorThread {
 
     fn with_statuses<T>(&self, change: impl FnOnce(&mut BTreeMap<String, DetectorStatus>) -> T) -> T {
         change(&mut self.tools.statuses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn options(binding: &Binding, state: Option<State>) -> DetectorOptions {
+    DetectorOptions { name: binding.name.clone(), parameters_json: binding.parameters.clone(), state }
+}
+
+fn warn_of_restore(binding: &Binding, instance: &DetectorInstance) {
+    if let Some(why) = instance.restore_failure() {
+        let digest = instance.plugin().digest();
+        tracing::warn!(detector = %binding.name, digest, %why, "Detector does not take the saved state.");
     }
 }
 

@@ -19,6 +19,7 @@ mod rollout;
 mod shard;
 mod signals;
 mod snapshots;
+mod starting;
 mod trials;
 mod versions;
 mod warm_up;

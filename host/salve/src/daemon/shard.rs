@@ -1,6 +1,6 @@
 //! One shard of a detector: the instance that speaks, perhaps one that is tried beside it, and the series that both know.
 
-use super::detectors::Binding;
+use super::{detectors::Binding, starting::Starting};
 use salve_core::symptom::SCORE_MIN;
 use salve_model::{
     batch::{Batch, DetectorOutput, RawObservation, SeriesAdded},
@@ -29,6 +29,8 @@ pub struct Shard {
     pub now: u64,
     /// A new version that sees the same batches.
     pub tried: Option<Tried>,
+    /// A new version that is being set up.
+    pub coming: Option<Starting>,
 }
 
 /// A new version beside the active one.
@@ -76,6 +78,7 @@ impl Shard {
             seen_until: Vec::new(),
             now: 0,
             tried: None,
+            coming: None,
         }
     }
 
@@ -89,6 +92,12 @@ impl Shard {
         self.parameters.clone_from(&binding.parameters);
         self.instance = tried.instance;
         self.introduce = tried.introduce;
+    }
+
+    /// A version is tried, or will be once it is set up.
+    pub fn tries(&self, digest: &str) -> bool {
+        self.tried.as_ref().is_some_and(|tried| tried.digest() == digest)
+            || self.coming.as_ref().is_some_and(|coming| coming.digest == digest)
     }
 
     /// Series of this shard.
@@ -168,6 +177,11 @@ impl Shard {
             reason: raw.reason,
         })
     }
+}
+
+/// Shows an instance a batch of which nobody hears what it says.
+pub async fn show(tried: &mut Tried, batch: Batch) {
+    drop(call(&mut tried.instance, &mut tried.introduce, batch).await);
 }
 
 async fn call(instance: &mut DetectorInstance, introduce: &mut Vec<SeriesAdded>, mut batch: Batch) -> Call {
