@@ -225,7 +225,7 @@ mod tests {
             verdict(aborted, "memory allocation of 9 bytes failed", 5),
             "it needs more memory than the 5 bytes that compiling may use (`compile_memory_bytes`)"
         );
-        assert_eq!(verdict(aborted, "", 5), "the compiler crashed (signal: 6 (SIGABRT) (core dumped))");
+        assert_eq!(verdict(aborted, "", 5), "the compiler crashed (signal: 6 (SIGABRT))");
     }
 
     /// Guarantees: a process that does not end is ended at the deadline, whether it reads what it is given or not.
