@@ -26,6 +26,9 @@ const MODES: [Mode; 4] = [Mode::Observe, Mode::Shadow, Mode::Approve, Mode::Act]
 const VERDICTS: [Verdict; 4] = [Verdict::Act, Verdict::Ask, Verdict::Wait, Verdict::Never];
 const RATE_MAX: u32 = 4;
 
+/// A plugin, when a version of it fell, and which one answers: a number, and whether it stands in.
+type Told = (usize, u64, Option<(usize, bool)>);
+
 /// One thing that the random driver does.
 #[derive(Debug, Clone)]
 enum Move {
@@ -68,7 +71,7 @@ enum Move {
     Mode(usize),
     Edges(Vec<(usize, usize)>),
     /// How plugins stand: which, what fell when, and what answers, perhaps only standing in.
-    Plugins(Vec<(usize, u64, Option<(usize, bool)>)>),
+    Plugins(Vec<Told>),
     Acknowledge {
         incident: u64,
     },

@@ -332,7 +332,7 @@ impl DetectorThread {
                 Vec::new()
             }
             Progress::There(tried, mut left) => {
-                left.extend(refused);
+                left.extend(refused.map(|batch| *batch));
                 self.problem(&binding.name, None);
                 warn_of_restore(binding, &tried.instance);
                 let shard = self.follow(Shard::new(binding, tried.instance), binding.clone(), key.1).await;

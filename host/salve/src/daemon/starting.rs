@@ -112,10 +112,10 @@ impl Starting {
     }
 
     /// Keeps a batch for it. `Err`: it takes no more, and is there as soon as [`Starting::finish`] is asked.
-    pub fn keep(&self, batch: Batch) -> Result<(), Batch> {
+    pub fn keep(&self, batch: Batch) -> Result<(), Box<Batch>> {
         let mut kept = lock(&self.kept);
         if kept.closed {
-            return Err(batch);
+            return Err(Box::new(batch));
         }
         kept.points = kept.points.saturating_add(batch.values.len());
         kept.batches.push_back(batch);
