@@ -30,6 +30,8 @@ use wasmtime::{Engine, component::Component};
 
 /// Most of what the process says that is read, in bytes.
 const WORDS_BYTES_MAX: u64 = 16 << 10;
+/// The lowest priority there is.
+const NICENESS: i32 = 19;
 /// Longest message in an error, in characters.
 const MESSAGE_MAX: usize = 500;
 
@@ -52,7 +54,6 @@ struct Order {
     stack_bytes: u32,
     count_fuel: bool,
     memory_bytes: u64,
-    niceness: u8,
 }
 
 /// Makes native code of an admitted component, and keeps it in the cache.
@@ -93,7 +94,6 @@ fn in_child(
         stack_bytes: config.stack_bytes,
         count_fuel: config.count_fuel,
         memory_bytes: config.compile_memory_bytes,
-        niceness: 19,
     };
     let limit = Duration::from_millis(config.compile_timeout_ms);
     let began = Instant::now();
@@ -202,8 +202,8 @@ fn confine(order: &Order) -> io::Result<()> {
     let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     setrlimit(Resource::Core, limit(0))?;
     setrlimit(Resource::Data, limit(order.memory_bytes))?;
-    // Being nicer than asked for, or not allowed to be, harms nobody.
-    _ = nice(order.niceness.into());
+    // Not being allowed to be nicer harms nobody.
+    _ = nice(NICENESS);
     Ok(())
 }
 

@@ -59,16 +59,15 @@ impl Daemon {
             let (plugin, version, digest) = (&change.plugin, escape(&change.version, 60), &change.digest);
             let (stage, reason) = (change.to, escape(&change.reason, 600));
             match stage {
-                // Its incident tells people.
-                Stage::Quarantined => {
+                Stage::Failed | Stage::Quarantined => {
                     tracing::error!(plugin, version, digest, %stage, reason, "Plugin version is not used any more.");
-                }
-                Stage::Failed => {
-                    tracing::error!(plugin, version, digest, %stage, reason, "Plugin version is not used any more.");
-                    self.tell_of_plugin(
-                        plugin,
-                        &format!("version {version} of plugin `{plugin}` is {stage}: {reason}"),
-                    );
+                    // Of a quarantine its incident tells people.
+                    if stage == Stage::Failed {
+                        self.tell_of_plugin(
+                            plugin,
+                            &format!("version {version} of plugin `{plugin}` is {stage}: {reason}"),
+                        );
+                    }
                 }
                 Stage::Held => {
                     tracing::warn!(plugin, version, digest, %stage, reason, "Plugin version waits: salve plugin accept {plugin}");

@@ -130,9 +130,50 @@ impl<D: Detector> DetectorTest<D> {
         Ok(())
     }
 
+    /// Restarts the detector from `state` with one to eight bytes changed, in every place, as on a broken disk, and sends `series`
+    /// some points each time. Gives how many of these snapshots were taken rather than refused.
+    ///
+    /// # Errors
+    /// Which damage led to a score outside 0 to 1, to a number that is not finite, or to an error of the detector.
+    pub fn survive_damage(&mut self, state: &State, series: u32) -> Result<u32, String> {
+        let mut taken = 0;
+        for offset in 0..state.bytes.len() {
+            for (width, byte) in
+                [1, 2, 4, 8].into_iter().flat_map(|width| [0, 0x7f, 0xff].map(|byte| (width, byte)))
+            {
+                let mut bytes = state.bytes.clone();
+                bytes.iter_mut().skip(offset).take(width).for_each(|place| *place = byte);
+                if self.restart_from(&State { format: state.format, bytes }).is_err() {
+                    continue;
+                }
+                taken += 1;
+                for value in [1.0, -1e300, 1e300, 0.0] {
+                    let output = self.push_columns(&[(series, self.now(), value, 0)], true);
+                    output
+                        .and_then(|output| check_numbers(&output))
+                        .map_err(|why| format!("offset {offset}, {width} times {byte}: {why}"))?;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
     /// What the plugin logged.
     #[must_use]
     pub fn host(&self) -> &FakeHost {
         &self.host
     }
+}
+
+/// Scores lie within 0 to 1, and all else is finite.
+fn check_numbers(output: &Output) -> Result<(), String> {
+    let columns = output.scores.as_ref().ok_or("no scores, which were asked for")?;
+    let observed = &output.observations;
+    let mut scores = columns.score.iter().copied().chain(observed.iter().map(|seen| seen.score));
+    if let Some(score) = scores.find(|score| !(0.0..=1.0).contains(score)) {
+        return Err(format!("score {score}"));
+    }
+    let dense = [&columns.expected, &columns.lower, &columns.upper].into_iter().flatten().copied();
+    let mut numbers = dense.chain(observed.iter().flat_map(|seen| [seen.expected, seen.upper]));
+    numbers.find(|number| !number.is_finite()).map_or(Ok(()), |number| Err(format!("number {number}")))
 }
