@@ -9,7 +9,7 @@ use crate::{
 };
 use bytes::{Buf, Bytes};
 use hyper::{HeaderMap, body::Body, header::ORIGIN};
-use salve_otlp::{Counts, DecodeError, Limits, schema};
+use salve_otlp::{Counts, DecodeError, Limits};
 use std::{
     sync::{
         Arc,
@@ -231,12 +231,7 @@ impl Work {
         let request = match self.format {
             Format::Json => {
                 permit.grow((plain.len() as u64).saturating_mul(JSON_GROWTH).min(self.bytes_max))?;
-                let message = match self.signal {
-                    Signal::Metrics => &schema::METRICS,
-                    Signal::Traces => &schema::TRACES,
-                    Signal::Logs => &schema::LOGS,
-                };
-                Bytes::from(json::to_protobuf(&plain, message, self.bytes_max)?)
+                Bytes::from(json::to_protobuf(&plain, self.signal.message(), self.bytes_max)?)
             }
             Format::Protobuf | Format::Grpc => plain,
         };

@@ -35,18 +35,20 @@ pub use salve_model::call::BoxFuture;
 pub use server::{Ingest, bind};
 pub use sink::{Accepted, Refused, Signal, Sink};
 
+/// The export request that OTLP JSON describes, as protobuf of at most `bytes_max`. None if it describes none, or a longer one.
+#[must_use]
+pub fn protobuf_of_json(signal: Signal, json: &[u8], bytes_max: u64) -> Option<Vec<u8>> {
+    json::to_protobuf(json, signal.message(), bytes_max).ok()
+}
+
 /// Doors for `fuzz/`, which are not there otherwise.
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    use crate::{Signal, protobuf_of_json};
+
     /// OTLP JSON of signal 0 (metrics), 1 (traces) or 2 (logs) as protobuf; none if it is refused.
     #[must_use]
     pub fn json_to_protobuf(json: &[u8], signal: u8, bytes_max: u64) -> Option<Vec<u8>> {
-        use salve_otlp::schema;
-        let message = match signal {
-            0 => &schema::METRICS,
-            1 => &schema::TRACES,
-            _ => &schema::LOGS,
-        };
-        crate::json::to_protobuf(json, message, bytes_max).ok()
+        protobuf_of_json(*Signal::ALL.get(usize::from(signal))?, json, bytes_max)
     }
 }

@@ -3,6 +3,7 @@
 use crate::Assertions;
 use bytes::Bytes;
 use salve_model::{Tenant, call::BoxFuture};
+use salve_otlp::schema::{self, Message};
 use std::sync::Arc;
 
 /// The kind of telemetry in a request.
@@ -27,6 +28,15 @@ impl Signal {
             Self::Metrics => "metrics",
             Self::Traces => "traces",
             Self::Logs => "logs",
+        }
+    }
+
+    /// Its export request.
+    pub(crate) const fn message(self) -> &'static Message {
+        match self {
+            Self::Metrics => &schema::METRICS,
+            Self::Traces => &schema::TRACES,
+            Self::Logs => &schema::LOGS,
         }
     }
 }

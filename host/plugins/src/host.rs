@@ -15,6 +15,7 @@ use crate::{
     manifest::{Manifest, ManifestError, Role},
     meter::Ticker,
     pack,
+    parameters::ParameterSchema,
 };
 use salve_model::text::escape;
 use std::{
@@ -165,7 +166,7 @@ pub struct Plugin {
     pub(crate) exports: Exports,
     path: PathBuf,
     stats: LoadStats,
-    parameters: jsonschema::Validator,
+    parameters: ParameterSchema,
     quarantine: Quarantine,
 }
 
@@ -319,14 +320,7 @@ impl Plugin {
             return Err(wrong(format!("longer than {limit_bytes} bytes")));
         }
         let value = serde_json::from_str(json).map_err(|error| wrong(format!("not JSON: {error}")))?;
-        match self.parameters.iter_errors(&value).next() {
-            None => Ok(()),
-            Some(error) => {
-                let place = error.instance_path().to_string();
-                let place = if place.is_empty() { "the whole".to_owned() } else { format!("`{place}`") };
-                Err(wrong(format!("{place}: {error}")))
-            }
-        }
+        self.parameters.check(&value).map_err(wrong)
     }
 }
 
@@ -433,8 +427,7 @@ impl PluginHost {
         admission::check_kind(bytes).map_err(refused)?;
         let manifest = Manifest::of_component(bytes)
             .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
-        let parameters = manifest
-            .parameters_validator()
+        let parameters = ParameterSchema::new(&manifest.parameters)
             .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
         let limits =
             self.0.config.limits_of(&manifest.name.0, manifest.role).lowered(&manifest.limits).map_err(

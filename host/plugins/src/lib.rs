@@ -39,6 +39,7 @@ mod manifest;
 mod measure;
 mod meter;
 pub mod pack;
+mod parameters;
 mod precompiled;
 mod section;
 mod writes;

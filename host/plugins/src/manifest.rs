@@ -10,6 +10,7 @@
 use crate::{
     config::LimitSettings,
     contract::{CAPABILITIES, ContractVersion, SERVED},
+    parameters::ParameterSchema,
     section,
 };
 use salve_model::{PluginName, text::escape};
@@ -303,7 +304,7 @@ impl Manifest {
             ));
         }
         self.check_capabilities()?;
-        self.parameters_validator().map(drop)
+        ParameterSchema::new(&self.parameters).map(drop)
     }
 
     /// Each capability once, known, with known verbs, and only for actions.
@@ -345,30 +346,10 @@ impl Manifest {
         }
         Ok(())
     }
-
-    /// The check of parameters against the schema.
-    ///
-    /// # Errors
-    /// [`ManifestError::Value`] if the schema is none, or refers to another one: a reference could recurse without
-    /// end, or make the host read files.
-    pub(crate) fn parameters_validator(&self) -> Result<jsonschema::Validator, ManifestError> {
-        if !self.parameters.is_object() {
-            return Err(wrong("parameters", &self.parameters.to_string(), "use a JSON Schema of an object"));
-        }
-        if let Some(reference) = find_reference(&self.parameters) {
-            return Err(wrong("parameters", reference, "a schema must not refer to another one"));
-        }
-        jsonschema::options()
-            .with_pattern_options(
-                jsonschema::PatternOptions::regex().size_limit(1 << 20).dfa_size_limit(1 << 20),
-            )
-            .build(&self.parameters)
-            .map_err(|error| wrong("parameters", &error.to_string(), "use a valid JSON Schema"))
-    }
 }
 
 /// A value that makes no sense.
-fn wrong(key: &'static str, value: &str, rule: &str) -> ManifestError {
+pub(crate) fn wrong(key: &'static str, value: &str, rule: &str) -> ManifestError {
     ManifestError::Value { key, value: escape(value, 100), rule: escape(rule, 300) }
 }
 
@@ -382,28 +363,6 @@ fn check_keys(value: &Value, path: &str, known: &[&str]) -> Result<(), ManifestE
             nearest: nearest(key, known).map(|nearest| format!("{path}{nearest}")),
         }),
     }
-}
-
-/// The first keyword in a schema that refers to a schema. serde_json bounds the depth.
-fn find_reference(schema: &Value) -> Option<&str> {
-    match schema {
-        Value::Object(object) => object.iter().find_map(|(key, value)| {
-            matches!(key.as_str(), "$ref" | "$dynamicRef" | "$recursiveRef" | "$schema" | "$id")
-                .then_some(key.as_str())
-                .filter(|key| *key != "$schema" || !is_known_draft(value))
-                .or_else(|| find_reference(value))
-        }),
-        Value::Array(values) => values.iter().find_map(find_reference),
-        _ => None,
-    }
-}
-
-/// Drafts that the validator holds itself.
-fn is_known_draft(value: &Value) -> bool {
-    value.as_str().is_some_and(|draft| {
-        draft.starts_with("https://json-schema.org/draft/2020-12/schema")
-            || draft.starts_with("http://json-schema.org/draft-07/schema")
-    })
 }
 
 /// `1.2.3`, `1.2.3-rc.1`, `1.2.3+build`.
@@ -487,7 +446,7 @@ pub(crate) mod tests {
         manifest key `capabilities` is `config`: name each capability once
         manifest key `capabilities` is `config`: a plugin of role agent has none
         manifest key `parameters` is `"x"`: use a JSON Schema of an object
-        manifest key `parameters` is `"objekt" is not valid under any of the schemas listed in the 'anyOf' keyword`: use a valid JSON Schema
+        manifest key `parameters` is `/type value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string'`: use a valid JSON Schema
         manifest key `parameters` is `$ref`: a schema must not refer to another one
         manifest key `parameters` is `$ref`: a schema must not refer to another one
         manifest key `parameters` is `$schema`: a schema must not refer to another one

@@ -237,8 +237,8 @@ async fn parameters_are_checked_first() {
     }
     insta::assert_snapshot!(messages.join("\n"), @r#"
     plugin `detector-threshold` gave no answer to `configure`: its parameters do not fit its schema: not JSON: EOF while parsing a value at line 1 column 0
-    plugin `detector-threshold` gave no answer to `configure`: its parameters do not fit its schema: the whole: [] is not of type "object"
-    plugin `detector-threshold` gave no answer to `configure`: its parameters do not fit its schema: `/size`: "large" is not of type "integer"
+    plugin `detector-threshold` gave no answer to `configure`: its parameters do not fit its schema: the whole: want object, but got array
+    plugin `detector-threshold` gave no answer to `configure`: its parameters do not fit its schema: `/size`: want integer, but got string
     "#);
     assert_eq!(plugin.counters().instances_total, 0);
 }

@@ -2,19 +2,16 @@
 //! the same door as everybody's.
 
 use super::Daemon;
-use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::{AnyValue, KeyValue, any_value},
-    metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point},
-    resource::v1::Resource,
-};
-use prost::Message;
 use salve_capabilities::UnitState;
+use salve_ingest::Signal;
 use salve_model::{Attributes, Tenant, time::Now};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Name of the series.
 const NAME: &str = "process.up";
+/// Longest request; a unit takes about 300 bytes.
+const BYTES_MAX: u64 = 16 << 20;
 /// Time between two points of a process whose state does not change.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -31,9 +28,13 @@ pub async fn report(daemon: Arc<Daemon>) {
                 |unit: &UnitState| unit.targets.first().and_then(|target| targets.get(target)).cloned();
             let now = daemon.clock.now();
             let request = request(units.iter().map(|unit| (unit, attributes(unit).unwrap_or_default())), now);
-            daemon.signals.run(move |signals| {
-                signals.apply(salve_signals::Signal::Metrics, &Tenant::default(), &request, now);
-            });
+            let request = salve_ingest::protobuf_of_json(Signal::Metrics, request.to_string().as_bytes(), BYTES_MAX);
+            match request {
+                Some(request) => daemon.signals.run(move |signals| {
+                    signals.apply(salve_signals::Signal::Metrics, &Tenant::default(), &request, now);
+                }),
+                None => tracing::error!("The states of processes are no OTLP of at most {BYTES_MAX} bytes."),
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
@@ -44,28 +45,25 @@ pub async fn report(daemon: Arc<Daemon>) {
     }
 }
 
-fn request<'a>(units: impl Iterator<Item = (&'a UnitState, Attributes)>, now: Now) -> Vec<u8> {
+/// The export request, in OTLP's JSON.
+fn request<'a>(units: impl Iterator<Item = (&'a UnitState, Attributes)>, now: Now) -> Value {
     let resource_metrics = units.map(|(unit, attributes)| {
-        let point = NumberDataPoint {
-            time_unix_nano: now.0.saturating_mul(1_000_000),
-            attributes: vec![attribute("salve.process", &unit.unit)],
-            value: Some(number_data_point::Value::AsInt(i64::from(unit.pid.is_some()))),
-            ..NumberDataPoint::default()
-        };
-        let gauge = metric::Data::Gauge(Gauge { data_points: vec![point] });
-        let metric = Metric { name: NAME.into(), unit: "1".into(), data: Some(gauge), ..Metric::default() };
         let own = std::iter::once(attribute(salve_signals::REPORTED_BY, "salve"));
-        let attributes = attributes.iter().map(|(name, value)| attribute(name, value)).chain(own).collect();
-        ResourceMetrics {
-            resource: Some(Resource { attributes, ..Resource::default() }),
-            scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],
-            ..ResourceMetrics::default()
-        }
+        let attributes: Vec<_> =
+            attributes.iter().map(|(name, value)| attribute(name, value)).chain(own).collect();
+        let point = json!({
+            "timeUnixNano": now.0.saturating_mul(1_000_000),
+            "attributes": [attribute("salve.process", &unit.unit)],
+            "asInt": i64::from(unit.pid.is_some()),
+        });
+        json!({
+            "resource": {"attributes": attributes},
+            "scopeMetrics": [{"metrics": [{"name": NAME, "unit": "1", "gauge": {"dataPoints": [point]}}]}],
+        })
     });
-    ExportMetricsServiceRequest { resource_metrics: resource_metrics.collect() }.encode_to_vec()
+    json!({"resourceMetrics": resource_metrics.collect::<Vec<_>>()})
 }
 
-fn attribute(key: &str, value: &str) -> KeyValue {
-    let value = AnyValue { value: Some(any_value::Value::StringValue(value.into())) };
-    KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
+fn attribute(key: &str, value: &str) -> Value {
+    json!({"key": key, "value": {"stringValue": value}})
 }
