@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn patterns_are_bounded() {
         let refused = |schema: Value| ParameterSchema::new(&schema).map(drop).unwrap_err().to_string();
-        let many: serde_json::Map<_, _> = (0..100).map(|n| (format!("p{n}"), json!({"pattern": "a"}))).collect();
+        let many: serde_json::Map<_, _> =
+            (0..100).map(|n| (format!("p{n}"), json!({"pattern": "a"}))).collect();
         let messages = [
             refused(json!({"pattern": r"((\w{100}){100}){100}"})),
             refused(json!({"patternProperties": {r"(\w{1000}){1000}": true}})),

@@ -28,7 +28,8 @@ pub async fn report(daemon: Arc<Daemon>) {
                 |unit: &UnitState| unit.targets.first().and_then(|target| targets.get(target)).cloned();
             let now = daemon.clock.now();
             let request = request(units.iter().map(|unit| (unit, attributes(unit).unwrap_or_default())), now);
-            let request = salve_ingest::protobuf_of_json(Signal::Metrics, request.to_string().as_bytes(), BYTES_MAX);
+            let request =
+                salve_ingest::protobuf_of_json(Signal::Metrics, request.to_string().as_bytes(), BYTES_MAX);
             match request {
                 Some(request) => daemon.signals.run(move |signals| {
                     signals.apply(salve_signals::Signal::Metrics, &Tenant::default(), &request, now);
