@@ -20,6 +20,23 @@ use std::{
     time::Duration,
 };
 
+/// Short trials; a busy machine is not the new version's fault.
+pub const ROLLOUT: &str = r#"
+[plugins]
+dev = true
+cache_directory = "CACHE"
+snapshot_ms = 300
+[plugins.limits]
+cpu_ms = 5000
+[plugins.rollout]
+samples_min = 10
+calls_min = 1
+shadow_ms = 200
+canary_ms = 200
+canary_share = 0.5
+latency_free_us = 1000000
+"#;
+
 /// Series of the load.
 pub const SERIES: u64 = 20;
 

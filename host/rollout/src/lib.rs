@@ -25,9 +25,11 @@ mod machine;
 mod rules;
 mod samples;
 mod schema;
+mod words;
 
 pub use difference::{Difference, Facts, differences};
-pub use machine::{Change, Input, Plugin, Refusal, Rollout, Stage, Version};
+pub use machine::Rollout;
 pub use rules::{Promote, Rules};
 pub use samples::{Sample, Samples};
 pub use schema::is_narrower;
+pub use words::{Change, Input, Plugin, Refusal, Stage, Version};

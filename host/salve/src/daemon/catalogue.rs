@@ -7,18 +7,23 @@
 //! - which version answers is decided by `salve_rollout` alone; here its decisions are carried out
 //! - a version stays in memory while a call of it is under way, whatever becomes of its file
 
+mod facts;
+mod folder;
+mod questions;
+
+pub use facts::{facts, facts_of};
+pub use questions::{Known, Trial};
+
 use super::{clock::Clock, versions::VersionStore};
 use crate::{admission::Admission, config::Config};
-use salve_capabilities::Brokers;
-use salve_core::plugin::{Answering, Fallen, PluginTrouble};
-use salve_model::{PluginName, incident::CatalogueEntry, text::escape, time::Now};
-use salve_plugins::{Manifest, Plugin, PluginHost, Role};
-use salve_rollout::{Change, Facts, Input, Refusal, Rollout, Rules, Stage, Version};
+use folder::{FileMark, list};
+use salve_model::text::escape;
+use salve_plugins::{Plugin, PluginHost};
+use salve_rollout::{Change, Input, Refusal, Rollout, Rules, Stage};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::SystemTime,
 };
 use tokio::sync::Notify;
 
@@ -53,39 +58,6 @@ struct PluginFile {
     /// Digest of the version in it.
     digest: Option<String>,
     problem: Option<String>,
-}
-
-/// Enough of a file's metadata to see that it was replaced.
-#[derive(Clone, PartialEq, Eq)]
-struct FileMark {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
-    /// What its admission rests on: signature, lock file, publishers.
-    admission: u64,
-}
-
-/// A version under trial.
-#[derive(Debug, Clone)]
-pub struct Trial {
-    /// The new version.
-    pub plugin: Arc<Plugin>,
-    /// Shadow or canary.
-    pub stage: Stage,
-}
-
-/// What is known of one version of a plugin.
-pub struct Known {
-    /// Digest.
-    pub digest: String,
-    /// What the state machine knows.
-    pub version: Version,
-    /// If it is in memory.
-    pub plugin: Option<Arc<Plugin>>,
-    /// It is one of the versions that a rollback goes to.
-    pub is_previous: bool,
-    /// A file in the plugin folder holds it.
-    pub in_folder: bool,
 }
 
 impl Catalogue {
@@ -412,128 +384,6 @@ impl Catalogue {
         }
     }
 
-    /// The version of a plugin that answers, of any role.
-    pub fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.read().active(name).cloned()
-    }
-
-    /// The version that answers for `key`: a canary for its share.
-    pub fn chosen(&self, name: &str, key: &str) -> Option<Arc<Plugin>> {
-        let state = self.read();
-        let digest = state.rollout.chosen(name, key)?;
-        state.loaded.get(digest).or_else(|| state.active(name)).cloned()
-    }
-
-    /// The version under trial, if one is.
-    pub fn trial(&self, name: &str) -> Option<Trial> {
-        let state = self.read();
-        let (digest, stage) = state.rollout.candidate(name)?;
-        let plugin = state.loaded.get(digest).filter(|_| matches!(stage, Stage::Shadow | Stage::Canary))?;
-        Some(Trial { plugin: plugin.clone(), stage })
-    }
-
-    /// A certain version of a plugin: what it planned it carries out and takes back, whatever answers now.
-    pub fn version(&self, name: &str, digest: &str) -> Option<Arc<Plugin>> {
-        let state = self.read();
-        let is_there = state.rollout.plugins().get(name)?.active.is_some();
-        state.loaded.get(digest).filter(|plugin| is_there && plugin.name() == name).cloned()
-    }
-
-    /// Agents in the order in which they are asked.
-    pub fn agents(&self) -> Vec<Arc<Plugin>> {
-        let state = self.read();
-        let names: Vec<&String> = if state.agents.is_empty() {
-            state.rollout.plugins().keys().collect()
-        } else {
-            state.agents.iter().collect()
-        };
-        let active = names.into_iter().filter_map(|name| state.active(name));
-        active.filter(|plugin| plugin.role() == Role::Agent).cloned().collect()
-    }
-
-    /// Names of all actions.
-    pub fn action_names(&self) -> Vec<String> {
-        self.all_actions().iter().map(|plugin| plugin.name().to_owned()).collect()
-    }
-
-    /// What policies may choose from: actions with at least one grant.
-    pub fn actions(&self, brokers: &Brokers) -> Vec<CatalogueEntry> {
-        self.all_actions()
-            .into_iter()
-            .map(|plugin| CatalogueEntry {
-                targets: brokers.granted_targets(&PluginName(plugin.name().to_owned())),
-                summary: plugin.manifest().summary.clone(),
-                action: plugin.name().to_owned(),
-            })
-            .filter(|entry| !entry.targets.is_empty())
-            .collect()
-    }
-
-    fn all_actions(&self) -> Vec<Arc<Plugin>> {
-        let state = self.read();
-        let active = state.rollout.plugins().keys().filter_map(|name| state.active(name));
-        active.filter(|plugin| plugin.role() == Role::Action).cloned().collect()
-    }
-
-    /// Plugins of which a version is in quarantine, as they stand. What has no file any more is no plugin.
-    pub fn troubles(&self) -> Vec<PluginTrouble> {
-        let state = self.read();
-        let owned: BTreeSet<&String> = state.files.values().filter_map(|file| file.plugin.as_ref()).collect();
-        let in_trouble = state.rollout.plugins().iter().filter(|(name, _)| owned.contains(name));
-        in_trouble
-            .map(|(name, plugin)| PluginTrouble {
-                plugin: name.clone(),
-                fallen: fallen(plugin)
-                    .filter_map(|digest| {
-                        let version = plugin.versions.get(digest)?;
-                        Some(Fallen {
-                            version: version.facts.version.clone(),
-                            digest: digest.clone(),
-                            since: Now(version.since_ms),
-                            reason: version.reason.clone(),
-                            errors: state.last_errors.get(digest).cloned().unwrap_or_default(),
-                        })
-                    })
-                    .collect(),
-                answering: plugin.active.as_ref().and_then(|digest| {
-                    Some(Answering {
-                        version: plugin.versions.get(digest)?.facts.version.clone(),
-                        digest: digest.clone(),
-                        stands_in: plugin.stands_in,
-                    })
-                }),
-            })
-            .filter(|trouble| !trouble.fallen.is_empty())
-            .collect()
-    }
-
-    /// All versions of all plugins, for `salve plugin list`.
-    pub fn known(&self) -> Vec<Known> {
-        let state = self.read();
-        let in_files: BTreeSet<&String> =
-            state.files.values().filter_map(|file| file.digest.as_ref()).collect();
-        let mut known = Vec::new();
-        for plugin in state.rollout.plugins().values() {
-            for (digest, version) in &plugin.versions {
-                known.push(Known {
-                    digest: digest.clone(),
-                    version: version.clone(),
-                    plugin: state.loaded.get(digest).cloned(),
-                    is_previous: plugin.previous.contains(digest),
-                    in_folder: in_files.contains(digest),
-                });
-            }
-        }
-        known
-    }
-
-    /// Files that could not be loaded, and why.
-    pub fn problems(&self) -> Vec<(PathBuf, String)> {
-        let state = self.read();
-        let files = state.files.iter();
-        files.filter_map(|(path, file)| Some((path.clone(), file.problem.clone()?))).collect()
-    }
-
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -553,61 +403,4 @@ impl State {
 fn fallen(plugin: &salve_rollout::Plugin) -> impl Iterator<Item = &String> {
     let fallen = plugin.versions.iter().filter(|(_, version)| version.stage == Stage::Quarantined);
     fallen.map(|(digest, _)| digest)
-}
-
-/// What the state machine needs to know of a version.
-pub fn facts(plugin: &Plugin) -> Facts {
-    facts_of(plugin.manifest(), plugin.digest())
-}
-
-/// The same, of a component that is not loaded.
-pub fn facts_of(manifest: &Manifest, digest: &str) -> Facts {
-    let limits = serde_json::to_value(manifest.limits).unwrap_or_default();
-    let limits = limits.as_object().into_iter().flatten();
-    let mut requests = BTreeMap::<String, BTreeSet<String>>::new();
-    for request in &manifest.capabilities {
-        let known =
-            salve_plugins::CAPABILITIES.iter().find(|capability| capability.name == request.capability);
-        let all: Vec<String> =
-            known.into_iter().flat_map(salve_plugins::Capability::verbs).map(String::from).collect();
-        let verbs = requests.entry(request.capability.clone()).or_default();
-        for verb in &request.verbs {
-            let meant = if verb == "*" { all.as_slice() } else { std::slice::from_ref(verb) };
-            verbs.extend(meant.iter().cloned());
-        }
-    }
-    Facts {
-        name: manifest.name.0.clone(),
-        digest: digest.to_owned(),
-        version: manifest.version.clone(),
-        role: manifest.role.to_string(),
-        requests,
-        schema: manifest.parameters.clone(),
-        limits: limits.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect(),
-        contract: manifest.contract.clone(),
-    }
-}
-
-/// `*.wasm` files of a folder, links to files included.
-fn list(directory: &Path, admission: &Admission) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
-    use std::os::unix::fs::MetadataExt;
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "wasm") {
-            continue;
-        }
-        // A file that vanishes between the two calls is simply not there.
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_file() {
-            let mark = FileMark {
-                modified: metadata.modified().ok(),
-                length: metadata.len(),
-                inode: metadata.ino(),
-                admission: admission.mark(&path),
-            };
-            found.insert(path, mark);
-        }
-    }
-    Ok(found)
 }
