@@ -63,6 +63,32 @@ async fn restart_heals() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: the same fault, and beside the policy that helps another one breaks while it runs.
+/// Guarantees: it is healed all the same; the incident names the policy that failed, with file and line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_policy_blocks_no_heal() -> Result<()> {
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    let broken = "fn decide(incident, findings, catalogue, history) {\n    findings.hypotheses[99]\n}\n";
+    std::fs::write(daemon.path("policies/broken.rhai"), broken)?;
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    daemon.wait("the incident is closed", closed).await?;
+    let incident = daemon.incidents()?.into_iter().next().context("an incident")?;
+    assert_eq!(action_outcomes(&incident), [("restart-process".into(), "healed".into())], "{incident:#}");
+    assert!(!is_alive(pid));
+    let failure = &incident["decision"]["failures"][0];
+    assert_eq!(
+        (&failure["policy"], &failure["may_forbid"]),
+        (&"broken".into(), &false.into()),
+        "{incident:#}"
+    );
+    assert!(failure["why"].as_str().is_some_and(|why| why.starts_with("broken.rhai:2:")), "{failure}");
+    let id = incident["view"]["id"].as_str().context("an id")?;
+    let shown = String::from_utf8(daemon.salve(&["incident", "show", id])?.stdout)?;
+    assert!(shown.contains("FAILED broken: broken.rhai:2:"), "{shown}");
+    assert!(shown.contains("; policy `broken` failed: broken.rhai:2:"), "{shown}");
+    ledger_is_intact(&daemon)
+}
+
 /// Scenario: the same fault under the default mode, `observe`.
 /// Guarantees: the incident is recorded with what would be done, and nothing is done.
 #[tokio::test(flavor = "multi_thread")]

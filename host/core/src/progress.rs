@@ -223,13 +223,16 @@ fn decide(core: &Core, incident: &Incident, now: Now) -> IncidentChange {
 fn choose(core: &Core, incident: &Incident, index: u32, now: Now) -> IncidentChange {
     let settings = &core.settings;
     let Some(proposal) = incident.proposal(index) else {
-        let reason = match &incident.refusal {
+        let mut reason = match &incident.refusal {
             Some(why) => {
                 format!("no further remedy; the last one was refused: {}", escape(why, TEXT_CHARS_MAX))
             }
             None if incident.tried().next().is_some() => "no policy has a further remedy".into(),
             None => "no policy has a remedy".into(),
         };
+        for failure in incident.decision.iter().flat_map(|decision| &decision.failures) {
+            reason.push_str(&format!("; policy `{}` failed", escape(&failure.policy, TEXT_CHARS_MAX)));
+        }
         return escalate(EscalationCause::NoRemedy, reason);
     };
     match proposal.verdict {

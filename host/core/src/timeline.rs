@@ -85,7 +85,11 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
         },
         IncidentChange::Diagnosed { findings: Err(why) } => format!("no findings: {}", text(why)),
         IncidentChange::Decided { decision } => {
-            format!("the policies make {} proposals", decision.proposals.len())
+            let made = format!("the policies make {} proposals", decision.proposals.len());
+            let failed = decision.failures.iter().map(|failure| {
+                format!("; policy `{}` failed: {}", text(&failure.policy), text(&failure.why))
+            });
+            std::iter::once(made).chain(failed).collect()
         }
         IncidentChange::DecisionFailed { why, .. } => format!("no decision: {}", text(why)),
         IncidentChange::Skipped { proposal: index, why } => format!("{} passed over: {why}", proposal(index)),

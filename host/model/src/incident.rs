@@ -218,6 +218,20 @@ pub struct Decision {
     pub proposals: Vec<Proposal>,
     /// What lost, and why.
     pub rejected: Vec<Rejected>,
+    /// Policies that could not answer; the others were asked all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<PolicyFailure>,
+}
+
+/// A policy that could not answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyFailure {
+    /// Which policy file, without its ending.
+    pub policy: String,
+    /// File, line and what is wrong.
+    pub why: String,
+    /// It may say `never`, and nobody knows whether it would have: what the others would do, a person must agree to.
+    pub may_forbid: bool,
 }
 
 /// A proposal that lost.

@@ -38,6 +38,10 @@ pub mod rows {}
 pub(crate) const HELPERS: &[&str] =
     &["act", "ask", "wait", "never", "parameters", "priority", "reason", "decide"];
 
+/// The verdict that nobody overrules. A policy that says it has it in its text, or in that of a library: so it is known of one
+/// that fails whether it might have said it.
+pub(crate) const FORBIDS: &str = "never";
+
 const KEYS: &[&str] = &["verdict", "action", "target", "parameters", "priority", "reason"];
 
 /// Longest reason, in characters; it is for people.
@@ -80,6 +84,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) file: &'a str,
     /// Line of its `decide`.
     pub(crate) line: Option<usize>,
+    /// It may say `never`.
+    pub(crate) may_forbid: bool,
 }
 
 /// The rows of `answer`, checked; the first that is wrong makes the whole answer wrong.
@@ -110,6 +116,14 @@ pub(crate) fn parse(
         .zip(1..)
         .map(|(row, number)| {
             proposal(origin.policy, row)
+                .and_then(|proposal| {
+                    if proposal.verdict == Verdict::Never && !origin.may_forbid {
+                        let message =
+                            format!("it says `{FORBIDS}`, and the word is not in the policy's text");
+                        return Err((message, format!("Write `{FORBIDS}` out, and do not put it together.")));
+                    }
+                    Ok(proposal)
+                })
                 .map_err(|(message, hint)| error(format!("row {number} of the answer: {message}"), &hint))
         })
         .collect()

@@ -22,7 +22,8 @@
 //! ## What always holds
 //! - a decision depends on its input and the set's digest alone: no clock, no chance, no files, no output
 //! - each evaluation ends: operations, depth, sizes, rows and time are bounded ([`PolicyLimits`])
-//! - if one policy fails, the whole decision fails: what failed might have said `never`
+//! - a policy that fails keeps no other from being asked, and is named in the decision; if it might have said `never`, a person
+//!   must agree to what the others would do
 //! - a set that does not load never replaces one that works ([`PolicyStore`])
 //!
 //! Not here: asking for a decision, carrying it out, watching the folder.

@@ -1,14 +1,14 @@
 //! A folder of policies, compiled.
 
 use crate::{
-    answer::{self, Origin},
+    answer::{self, FORBIDS, Origin},
     combine::combine,
     error::{PolicyError, PolicyErrors},
     machine::{Machine, PolicyLimits},
     view,
 };
 use rhai::{AST, Dynamic, Engine, Module, Scope};
-use salve_model::incident::{Decision, DecisionInput, Proposal};
+use salve_model::incident::{Decision, DecisionInput, PolicyFailure, Proposal, Verdict};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fs, io::Read, path::Path, sync::Arc};
@@ -27,6 +27,8 @@ pub struct PolicySet {
 pub(crate) struct Policy {
     pub(crate) script: Script,
     decide_line: Option<usize>,
+    /// The word `never` stands in it, or in a library of the set: only then may it say so.
+    may_forbid: bool,
 }
 
 /// A compiled file.
@@ -111,6 +113,11 @@ impl PolicySet {
                 "Put a `NAME.rhai` there that defines `fn decide(incident, findings, catalogue, history)`.",
             ));
         }
+        let libraries_forbid =
+            files.iter().any(|(file, text)| file.ends_with(LIBRARY_ENDING) && text.contains(FORBIDS));
+        for policy in &mut policies {
+            policy.may_forbid |= libraries_forbid;
+        }
         if errors.is_empty() {
             Ok(Self { machine, policies, tests, digest: digest(&files) })
         } else {
@@ -145,25 +152,46 @@ impl PolicySet {
     /// Asks all policies and combines what they say: any `never` wins, then priority, then the policy's name, then the
     /// order of its rows. Takes milliseconds of CPU time: not for an async thread.
     ///
+    /// A policy that fails keeps no other from being asked. If it is one that may say `never`, what the others would do
+    /// becomes what they would ask for: a person knows whether it would have been forbidden.
+    ///
     /// # Errors
-    /// If one policy fails, since what it would have said could have been `never`.
-    pub fn decide(&self, input: &DecisionInput) -> Result<Decision, PolicyError> {
-        self.decide_with(&mut self.policies.iter(), input)
+    /// If policies failed and the others propose nothing: what is to be done is then not known.
+    pub fn decide(&self, input: &DecisionInput) -> Result<Decision, PolicyErrors> {
+        let (decision, errors) = self.decide_with(&mut self.policies.iter(), input)?;
+        if errors.is_empty() || !decision.proposals.is_empty() {
+            return Ok(decision);
+        }
+        Err(PolicyErrors(errors))
     }
 
+    /// The decision of some of the policies, with the errors of those that failed.
     pub(crate) fn decide_with(
         &self,
         policies: &mut dyn Iterator<Item = &Policy>,
         input: &DecisionInput,
-    ) -> Result<Decision, PolicyError> {
+    ) -> Result<(Decision, Vec<PolicyError>), PolicyErrors> {
         let arguments = view::arguments(input).map_err(|error| {
-            PolicyError::file("(input)", error.to_string(), "This is a defect in Salve; please report it.")
+            let hint = "This is a defect in Salve; please report it.";
+            PolicyErrors(vec![PolicyError::file("(input)", error.to_string(), hint)])
         })?;
-        let mut proposals = Vec::new();
+        let (mut proposals, mut failures, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for policy in policies {
-            proposals.extend(self.ask(policy, arguments.clone())?);
+            match self.ask(policy, arguments.clone()) {
+                Ok(rows) => proposals.extend(rows),
+                Err(error) => {
+                    let name = policy.script.name.clone();
+                    let why = error.to_string();
+                    failures.push(PolicyFailure { policy: name, why, may_forbid: policy.may_forbid });
+                    errors.push(error);
+                }
+            }
         }
-        Ok(combine(self.digest.clone(), proposals, &input.catalogue))
+        if let Some(failure) = failures.iter().find(|failure| failure.may_forbid) {
+            ask_a_person(&mut proposals, failure);
+        }
+        let decision = combine(self.digest.clone(), proposals, &input.catalogue);
+        Ok((Decision { failures, ..decision }, errors))
     }
 
     fn ask(&self, policy: &Policy, arguments: [Dynamic; 4]) -> Result<Vec<Proposal>, PolicyError> {
@@ -174,8 +202,18 @@ impl PolicySet {
             .engine()
             .call_fn(&mut Scope::new(), ast, "decide", (incident, findings, catalogue, history))
             .map_err(|error| PolicyError::from_run(file, &error).or_line(policy.decide_line))?;
-        let origin = Origin { policy: name, file, line: policy.decide_line };
+        let origin = Origin { policy: name, file, line: policy.decide_line, may_forbid: policy.may_forbid };
         answer::parse(&origin, &answer, self.machine.limits.rows_max)
+    }
+}
+
+/// What would be done becomes what is asked for.
+fn ask_a_person(proposals: &mut [Proposal], failure: &PolicyFailure) {
+    for proposal in proposals.iter_mut().filter(|proposal| proposal.verdict == Verdict::Act) {
+        proposal.verdict = Verdict::Ask;
+        let why = format!("policy `{}` failed, which might have said `{FORBIDS}`", failure.policy);
+        proposal.reason =
+            if proposal.reason.is_empty() { why } else { format!("{}; {why}", proposal.reason) };
     }
 }
 
@@ -313,7 +351,8 @@ fn check_policy(script: Script) -> Result<Policy, PolicyError> {
         .collect();
     let line = script.line_of_function("decide");
     if decide.contains(&4) {
-        return Ok(Policy { script, decide_line: line });
+        let may_forbid = script.text.contains(FORBIDS);
+        return Ok(Policy { script, decide_line: line, may_forbid });
     }
     let (message, hint) = if decide.is_empty() {
         (

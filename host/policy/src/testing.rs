@@ -176,9 +176,14 @@ fn decide(set: &PolicySet, policy: Option<&str>, arguments: [Dynamic; 4]) -> Res
             format!("there is no policy `{name}` beside this test; `decide_all` asks the whole set").into()
         );
     }
-    let decision = set
-        .decide_with(&mut policies.drain(..), &input)
-        .map_err(|error| EvalAltResult::ErrorSystem(String::new(), Box::new(error)))?;
+    // Tests are stricter than the daemon: a policy that fails is a test that fails, whatever the others say.
+    let (decision, errors) = match set.decide_with(&mut policies.drain(..), &input) {
+        Ok((decision, errors)) => (decision, errors),
+        Err(PolicyErrors(errors)) => (Decision::default(), errors),
+    };
+    if let Some(error) = errors.into_iter().next() {
+        return Err(EvalAltResult::ErrorSystem(String::new(), Box::new(error)).into());
+    }
     decision_map(&decision).map_err(|error| error.to_string().into())
 }
 

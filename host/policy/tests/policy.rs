@@ -4,8 +4,8 @@
 use salve_model::{
     Attributes, Target, TargetId, Tenant,
     incident::{
-        AttemptView, CatalogueEntry, DecisionInput, Findings, HistoryEntry, Hypothesis, IncidentId,
-        IncidentView, Outcome, Symptom, Verdict,
+        AttemptView, CatalogueEntry, Decision, DecisionInput, Findings, HistoryEntry, Hypothesis, IncidentId,
+        IncidentView, Outcome, PolicyFailure, Symptom, Verdict,
     },
     telemetry::{ObservationKind, SeriesKey, SeriesRef},
     time::Now,
@@ -105,9 +105,9 @@ fn failure_of(text: &str) -> String {
         PolicyLimits { string_bytes_max: 1_000, items_max: 1_000, rows_max: 3, ..PolicyLimits::default() };
     let error = match PolicySet::load_with(folder.path(), limits) {
         Ok(set) => set.decide(&input()).unwrap_err(),
-        Err(PolicyErrors(errors)) => errors.into_iter().next().unwrap(),
+        Err(PolicyErrors(errors)) => PolicyErrors(errors.into_iter().take(1).collect()),
     };
-    PolicyErrors(vec![error]).to_string()
+    error.to_string()
 }
 
 /// Guarantees: policies see every field of the model under its name, texts and numbers as they were, parameters as maps.
@@ -363,10 +363,9 @@ fn digest_covers_what_decides() {
     }
 }
 
-/// Scenario: two policies; one says `never` with the lowest priority, later one of them breaks.
-/// Guarantees: `never` wins and the loser is on record; a policy that fails takes the whole decision with it.
+/// Scenario: two policies; one says `never` with the lowest priority. Guarantees: `never` wins and the loser is on record.
 #[test]
-fn never_wins_and_failure_is_not_silence() {
+fn never_wins() {
     let acts =
         policy("[act(\"restart-process\", \"checkout\").priority(100), act(\"set-config\", \"checkout\")]");
     let never =
@@ -382,10 +381,72 @@ fn never_wins_and_failure_is_not_silence() {
     );
     assert_eq!(decision.rejected[0].proposal.policy, "a");
     insta::assert_snapshot!(decision.rejected[0].why, @r#"policy `z` says `never`: it is a \u{202e} holiday"#);
+}
 
-    let failing = folder(&[("a.rhai", &acts), ("z.rhai", &policy("throw \"broken\""))]);
-    let error = PolicySet::load(failing.path()).unwrap().decide(&input()).unwrap_err();
-    insta::assert_snapshot!(error, @"z.rhai:2:1: broken");
+/// Scenario: one of several policies breaks while it runs.
+/// Guarantees: the others are asked, before it and after it, and the decision names it with file and line. If it cannot have said
+/// `never`, the others' word stands; if it might have, by its own text or a library's, what they would do becomes a question. If
+/// nobody proposes anything, that is no decision; `never` of one that did not fail holds. In tests the failure is an error.
+#[test]
+fn one_failure_blocks_no_other() {
+    let acts = |action: &str| policy(&format!("[act(\"{action}\", \"checkout\").reason(\"it helps\")]"));
+    let (first, last) = (acts("restart-process"), acts("set-config"));
+    let throws = policy("throw \"broken\"");
+    let throws_or_forbids =
+        policy("if incident.id == \"\" { return [never(\"*\", \"*\")]; }\nthrow \"broken\"");
+    let forbids = policy("[never(\"set-config\", \"*\")]");
+    let decide = |files: &[(&str, &str)]| PolicySet::load(folder(files).path()).unwrap().decide(&input());
+    let verdicts = |decision: &Decision| {
+        decision.proposals.iter().map(|p| (p.verdict, p.action.clone(), p.reason.clone())).collect::<Vec<_>>()
+    };
+    let row = |verdict, action: &str, reason: &str| (verdict, action.to_owned(), reason.to_owned());
+
+    let decision = decide(&[("a.rhai", &first), ("m.rhai", &throws), ("z.rhai", &last)]).unwrap();
+    assert_eq!(
+        verdicts(&decision),
+        [row(Verdict::Act, "restart-process", "it helps"), row(Verdict::Act, "set-config", "it helps")]
+    );
+    let failure = PolicyFailure { policy: "m".into(), why: "m.rhai:2:1: broken".into(), may_forbid: false };
+    assert_eq!(decision.failures, [failure]);
+
+    let decision = decide(&[("a.rhai", &first), ("m.rhai", &throws_or_forbids), ("z.rhai", &last)]).unwrap();
+    let why = "it helps; policy `m` failed, which might have said `never`";
+    assert_eq!(
+        verdicts(&decision),
+        [row(Verdict::Ask, "restart-process", why), row(Verdict::Ask, "set-config", why)]
+    );
+    assert!(decision.failures[0].may_forbid);
+
+    let library = "fn no() { never(\"*\", \"*\") }";
+    let decision = decide(&[("a.rhai", &first), ("l.lib.rhai", library), ("m.rhai", &throws)]).unwrap();
+    assert_eq!(decision.proposals[0].verdict, Verdict::Ask);
+
+    let decision =
+        decide(&[("a.rhai", &first), ("m.rhai", &throws), ("n.rhai", &forbids), ("z.rhai", &last)]).unwrap();
+    assert_eq!(verdicts(&decision), [row(Verdict::Act, "restart-process", "it helps")]);
+    assert_eq!(decision.rejected[0].why, "policy `n` says `never`");
+
+    let silent = policy("[]");
+    let errors = decide(&[("a.rhai", &silent), ("m.rhai", &throws), ("z.rhai", &throws)]).unwrap_err();
+    insta::assert_snapshot!(errors, @r"
+    m.rhai:2:1: broken
+    z.rhai:2:1: broken
+    ");
+
+    let asks = "fn test_all() { decide_all(incident(#{}), findings([]), catalogue(#{})); }";
+    let tested = folder(&[("a.rhai", &first), ("m.rhai", &throws), ("m.test.rhai", asks)]);
+    let report = salve_policy::test(tested.path()).unwrap();
+    assert_eq!(report.tests[0].failure.as_deref(), Some("m.rhai:2:1: broken"));
+}
+
+/// Guarantees: a policy cannot say `never` without the word in its text, so that one that fails cannot be misjudged.
+#[test]
+fn never_is_written_out() {
+    let text = policy("[#{ verdict: \"ne\" + \"ver\", action: \"*\", target: \"*\" }]");
+    insta::assert_snapshot!(failure_of(&text), @r"
+    p.rhai:1: row 1 of the answer: it says `never`, and the word is not in the policy's text
+      hint: Write `never` out, and do not put it together.
+    ");
 }
 
 /// Guarantees: the same set and input give the same answer, from many threads at once.

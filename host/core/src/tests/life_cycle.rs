@@ -5,7 +5,7 @@ use super::world::{
 };
 use crate::{Effect, Event, Settings};
 use salve_model::{
-    incident::{IncidentId, Outcome, Verdict},
+    incident::{Decision, IncidentId, Outcome, PolicyFailure, Verdict},
     mode::Mode,
 };
 use std::collections::BTreeMap;
@@ -252,6 +252,30 @@ fn a_heal_from_end_to_end() {
     healed: all 1 symptoms cleared and all 1 expectations held
     closed: healed
     ");
+}
+
+/// Scenario: of two policies one fails; the remedy of the other does not help. Guarantees: the remedy is tried all the same; the
+/// timeline and the reason for which people are called name the policy that failed.
+#[test]
+fn a_policy_that_fails_is_named() {
+    let mut world = World::new();
+    world.reach_deciding();
+    let incident = world.id();
+    let request = world.request(&incident);
+    let failure =
+        PolicyFailure { policy: "night".into(), why: "night.rhai:3:5: broken".into(), may_forbid: false };
+    let proposals = vec![proposal(Verdict::Act, "restart", "checkout")];
+    let decided = Decision { failures: vec![failure], ..decision(proposals) };
+    world.send(Event::Decided { incident: incident.clone(), request, decision: Ok(decided) });
+    assert_eq!(world.phase(), "planning");
+    let request = world.request(&incident);
+    world.send(Event::Planned { incident, request, plan: Err("not applicable".into()) });
+    assert_eq!(world.phase(), "escalated");
+    let detail = world.core.incident(&world.id()).unwrap();
+    let timeline: Vec<&str> = detail.timeline.entries.iter().map(|entry| entry.text.as_str()).collect();
+    let said = |words: &str| assert!(timeline.iter().any(|line| line.contains(words)), "{timeline:#?}");
+    said("the policies make 1 proposals; policy `night` failed: night.rhai:3:5: broken");
+    said("not applicable; policy `night` failed");
 }
 
 /// Scenario: the first remedy does not help, the second does.

@@ -85,7 +85,7 @@ pub(super) fn proposal(verdict: Verdict, action: &str, service: &str) -> Proposa
 }
 
 pub(super) fn decision(proposals: Vec<Proposal>) -> Decision {
-    Decision { policy_digest: "00".into(), proposals, rejected: vec![] }
+    Decision { policy_digest: "00".into(), proposals, ..Decision::default() }
 }
 
 /// A plan of one step on the object `unit/<target>`: reversible if the action is `config`, not if it is `restart`.

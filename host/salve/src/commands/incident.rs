@@ -187,6 +187,15 @@ fn describe(incident: &IncidentDetail) -> String {
                 escape(&proposal.reason, 200)
             ));
         }
+        for failure in &decision.failures {
+            let so =
+                if failure.may_forbid { "; it might have said `never`, so a person must agree" } else { "" };
+            lines.push(format!(
+                "  FAILED {}: {}{so}",
+                escape(&failure.policy, 80),
+                escape(&failure.why, 300)
+            ));
+        }
         for rejected in &decision.rejected {
             lines.push(format!(
                 "  lost: {} on {}: {}",

@@ -21,7 +21,7 @@ use salve_model::{
 use salve_plugins::{
     ActionError, ActionRequest, GuestError, Plugin, PluginHost, Question, RawProposal, Role,
 };
-use salve_policy::PolicyStore;
+use salve_policy::{PolicyErrors, PolicyStore};
 use salve_rollout::Stage;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -231,7 +231,9 @@ impl Effects {
         input.catalogue = self.catalogue.actions(&self.brokers);
         let policies = self.policies.clone();
         tokio::task::spawn_blocking(move || {
-            policies.current().decide(&input).map_err(|error| error.to_string())
+            policies.current().decide(&input).map_err(|PolicyErrors(errors)| {
+                errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            })
         })
         .await
         .unwrap_or_else(|error| Err(format!("the policy engine stopped: {error}")))
