@@ -1,115 +1,12 @@
 //! Plugin authors' commands: from nothing to a tested, measured component, and every way in which that can fail.
 
+#[path = "support/desk.rs"]
+mod desk;
+
 use anyhow::{Context, Result, ensure};
+use desk::{Desk, Said};
 use serde_json::Value;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
-
-/// A folder for one test's projects. Dependencies compile into a folder that all of them share.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-/// What a command said.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn of(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        }
-    }
-
-    /// Everything, for a test that fails.
-    fn all(&self) -> String {
-        format!("{}{}exit code {}", self.out, self.err, self.code)
-    }
-
-    fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.out).with_context(|| self.all())
-    }
-
-    #[track_caller]
-    fn good(self) -> Self {
-        assert_eq!(self.code, 0, "{}", self.all());
-        self
-    }
-
-    /// Failed with this exit code, saying all of these.
-    #[track_caller]
-    fn failed(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, code, "{}", self.all());
-        for word in words {
-            assert!(
-                self.err.contains(word) || self.out.contains(word),
-                "`{word}` is not said\n{}",
-                self.all()
-            );
-        }
-        self
-    }
-}
-
-impl Desk {
-    fn new() -> Result<Self> {
-        Ok(Self { folder: tempfile::Builder::new().prefix("salve-authoring-").tempdir()? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// `salve plugin ARGUMENTS` in the folder. Plugins compile with the same toolchain as the first-party ones.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(salve_tests::salve());
-        command
-            .current_dir(self.folder.path())
-            .arg("plugin")
-            .args(arguments)
-            .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins"))
-            .env("XDG_CACHE_HOME", salve_tests::target().join("test-cache"))
-            .envs(salve_tests::guest_environment());
-        command
-    }
-
-    fn salve(&self, arguments: &[&str]) -> Result<Said> {
-        Ok(Said::of(&self.command(arguments).output()?))
-    }
-
-    /// A new project; in Rust with the versions of dependencies that the workspace has.
-    fn new_project_in(&self, language: &str, name: &str, role: &str) -> Result<PathBuf> {
-        self.salve(&["new", name, "--role", role, "--lang", language])?.good();
-        let folder = self.path(name);
-        if language == "rust" {
-            fs::copy(salve_tests::root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
-        }
-        Ok(folder)
-    }
-
-    /// A new project in Rust.
-    fn new_project(&self, name: &str, role: &str) -> Result<PathBuf> {
-        self.new_project_in("rust", name, role)
-    }
-
-    /// What is in the folder, by name.
-    fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<_> = fs::read_dir(self.folder.path())?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_>>()?;
-        names.sort();
-        Ok(names)
-    }
-}
+use std::{fs, path::Path, process::Command};
 
 /// A copy of the built component of a first-party plugin.
 fn component(name: &str) -> String {
@@ -426,24 +323,6 @@ fn names_that_cannot_be() -> Result<()> {
     fs::write(desk.path("mine/work"), "x")?;
     new("mine", &[])?.failed(2, &["it is not empty", "hint: ", "--path"]);
     ensure!(desk.names()? == ["mine"] && fs::read_dir(desk.path("mine"))?.count() == 1, "something was left");
-    Ok(())
-}
-
-/// Guarantees: without the toolchain a build says what to install; nothing is left, and what was built before stays.
-#[test]
-fn a_missing_toolchain() -> Result<()> {
-    let desk = Desk::new()?;
-    let folder = desk.new_project("mine", "agent")?;
-    let before = folder.join("build/mine.wasm");
-    fs::create_dir(folder.join("build"))?;
-    fs::write(&before, "earlier")?;
-    let mut build = desk.command(&["build", "mine"]);
-    let said = Said::of(&build.env("PATH", "").env_remove("CARGO").output()?);
-    said.failed(
-        2,
-        &["cannot find `cargo`, which builds plugins in Rust", "rustup.rs", "rustup target add wasm32"],
-    );
-    ensure!(fs::read(&before)? == b"earlier" && fs::read_dir(folder.join("build"))?.count() == 1, "changed");
     Ok(())
 }
 

@@ -34,6 +34,24 @@ pub enum BuildError {
         /// What to do.
         install: String,
     },
+    /// A package manager did not bring the tools: most often there is no way to its registry.
+    #[error(
+        "cannot install {tools}, which build plugins in {language}: `{command}` ended with {status}: {reason}"
+    )]
+    NotInstalled {
+        /// Names and versions.
+        tools: String,
+        /// In words.
+        language: &'static str,
+        /// As typed.
+        command: String,
+        /// Exit code or signal.
+        status: String,
+        /// The line that says why.
+        reason: String,
+        /// What does the same in the project, where there is a network.
+        by_hand: String,
+    },
     /// A program said no.
     #[error("cannot {step}: `{command}` ended with {status}\n{output}")]
     Tool {
@@ -71,6 +89,9 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::ToolMissing { install, .. } => Some(install.clone()),
+            Self::NotInstalled { by_hand, .. } => Some(format!(
+                "If the network is down, try again later; or install them in the project where there is one: `{by_hand}`."
+            )),
             Self::Start(error) => Some(error.hint().to_owned()),
             Self::Pack(error) => error.hint(),
             Self::Tool { output, .. } => hint_in(output).map(str::to_owned),
@@ -78,6 +99,9 @@ impl BuildError {
         }
     }
 }
+
+const UNREACHABLE: &str = "The registry of packages cannot be reached: look at the network and at proxy settings, and build again. \
+                           What was built before is still there.";
 
 /// What a tool's words mean that its own advice does not say, or says too long ago.
 fn hint_in(output: &str) -> Option<&'static str> {
@@ -88,6 +112,9 @@ fn hint_in(output: &str) -> Option<&'static str> {
             "linker `cc` not found",
             "Install a C compiler, which Rust needs for macros: `apt-get install gcc`.",
         ),
+        ("download of config.json failed", UNREACHABLE),
+        ("failed to download", UNREACHABLE),
+        ("dial tcp", UNREACHABLE),
         (
             "no matching package named `salve-plugin` found",
             "The SDK is not published where cargo looks; \

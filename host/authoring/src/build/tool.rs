@@ -113,16 +113,25 @@ pub(super) fn not_installed(
     by_hand: &str,
 ) -> BuildError {
     let BuildError::Tool { command, status, output, .. } = error else { return error };
-    let last =
-        output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
-    BuildError::ToolMissing {
-        tool: tools.to_owned(),
+    BuildError::NotInstalled {
+        tools: tools.to_owned(),
         language,
-        install: format!(
-            "`{command}` ended with {status}: {last}. If the network is down, try again later; or install them in the project \
-             where there is one: `{by_hand}`."
-        ),
+        command,
+        status,
+        reason: reason(&output).to_owned(),
+        by_hand: by_hand.to_owned(),
     }
+}
+
+/// The line that says why a package manager failed: the one with a reason, else the last; npm ends with where its log is.
+fn reason(output: &str) -> &str {
+    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling =
+        |line: &&str| !line.contains("A complete log of this run") && !line.contains("behind a proxy");
+    lines()
+        .find(|line| line.contains("reason: "))
+        .or_else(|| lines().rev().find(telling))
+        .unwrap_or("it said nothing")
 }
 
 /// Whether a program can be started and answers `--version`.
@@ -134,4 +143,23 @@ pub(super) fn is_there(program: &Path) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: of what npm and pip say without a network, the line with the reason is shown.
+    #[test]
+    fn reasons() {
+        let npm = "npm error code ECONNREFUSED\nnpm error FetchError: request to http://r/x failed, reason: connect ECONNREFUSED\n\
+                   npm error     at f (x.js:1:1)\nnpm error A complete log of this run can be found in: /x\n";
+        assert!(reason(npm).ends_with("reason: connect ECONNREFUSED"));
+        assert_eq!(
+            reason("npm error 404 x\nnpm error A complete log of this run can be found in: /x"),
+            "npm error 404 x"
+        );
+        assert_eq!(reason("ERROR: a\nERROR: b\n\n"), "ERROR: b");
+        assert_eq!(reason(""), "it said nothing");
+    }
 }
