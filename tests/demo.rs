@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
+    io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
@@ -88,5 +89,38 @@ fn surge() -> Result<()> {
     let (document, success) = demo("surge")?;
     assert_eq!(document["false_actions"], 0, "{document:#}");
     assert!(success, "{document:#}");
+    Ok(())
+}
+
+/// Scenario: a person holds the demo and ends it by Ctrl-C, which a terminal sends to the program.
+/// Guarantees: that is no error, and no process of the shop is left.
+#[test]
+fn holding_ends_by_ctrl_c() -> Result<()> {
+    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut child = Command::new(salve_tests::built("release/salve-demo"))
+        .arg("--hold")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
+    let mut pids = Vec::new();
+    loop {
+        let line = lines.next().context("it ended by itself")??;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        pids.extend(words.windows(2).filter(|pair| pair[0] == "pid").filter_map(|pair| pair[1].parse().ok()));
+        if line.contains("Ctrl-C stops everything") {
+            break;
+        }
+    }
+    let alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    assert!(pids.len() >= 4 && pids.iter().all(alive), "{pids:?}");
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    assert!(status.success());
+    let ended = child.wait()?;
+    let mut said = String::new();
+    child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
+    assert_eq!((ended.code(), said.trim()), (Some(0), "Everything was stopped."));
+    assert!(!pids.iter().any(alive), "{pids:?}");
     Ok(())
 }

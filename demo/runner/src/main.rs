@@ -102,8 +102,7 @@ fn main() -> ExitCode {
         .context("cannot start")
         .and_then(|runtime| runtime.block_on(until_interrupted(&arguments)));
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
@@ -111,18 +110,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ctrl-C and SIGTERM drop what is under way, and with it every process. With `--hold` that is how it is meant to end.
-async fn until_interrupted(arguments: &Arguments) -> Result<bool> {
+/// Ctrl-C and SIGTERM drop what is under way, and with it every process. With `--hold` that is how it is meant to end; else the
+/// exit code is a shell's for a program that a signal ended.
+async fn until_interrupted(arguments: &Arguments) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let how = tokio::select! {
-        outcome = demo(arguments) => return outcome,
-        _ = interrupt.recv() => "interrupted",
-        _ = terminate.recv() => "terminated",
+    let signal = tokio::select! {
+        passed = demo(arguments) => return passed.map(|passed| ExitCode::from(u8::from(!passed))),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
     };
-    anyhow::ensure!(arguments.hold, "{how}; everything was stopped");
     eprintln!("\nEverything was stopped.");
-    Ok(true)
+    let code = if arguments.hold { 0 } else { 128 + signal.as_raw_value() };
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 async fn demo(arguments: &Arguments) -> Result<bool> {

@@ -37,7 +37,7 @@ fn describe(status: &Status) -> String {
             status.services.len(),
             escape(&status.services.join(", "), 200)
         ),
-        format!("incidents  {} open", status.incidents_open),
+        format!("incidents  {} open{}", status.incidents_open, without_incident(status)),
         format!("ledger     {} entries", status.ledger_entries),
         format!("policies   {}", status.policy_digest.get(..12).unwrap_or("none")),
     ];
@@ -57,6 +57,22 @@ fn describe(status: &Status) -> String {
     }
     lines.extend(status.problems.iter().map(|problem| format!("problem    {}", escape(problem, 500))));
     lines.join("\n")
+}
+
+/// What found no place among the open incidents (`guards.incidents_open_max`); nothing if all did.
+fn without_incident(status: &Status) -> String {
+    let count = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+    let mut words = String::new();
+    for (counter, what) in [
+        ("core.plugins_overflowed", "fallen plugins had no place"),
+        ("core.symptoms_overflowed", "symptoms joined another one for want of a place"),
+    ] {
+        let count = count(counter);
+        if count > 0 {
+            words.push_str(&format!(" · {count} {what} (guards.incidents_open_max)"));
+        }
+    }
+    words
 }
 
 /// Turns the kill switch on, also when no daemon runs.

@@ -220,9 +220,9 @@ pub struct PluginsConfig {
     pub dev: bool,
     /// Folder of compiled components. Default: `compiled` in the state folder.
     pub cache_directory: Option<PathBuf>,
-    /// Memory that compiling a component may use, in bytes. It is done by a process of its own.
+    /// Memory that compiling a component may use, in bytes. It is done by a process of its own. Default: 1 GiB.
     pub compile_memory_bytes: u64,
-    /// How long compiling a component may take, in milliseconds.
+    /// How long compiling a component may take, in milliseconds. Default: 300,000.
     pub compile_timeout_ms: u64,
     /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
     pub agents: Vec<String>,
@@ -240,13 +240,15 @@ pub struct PluginsConfig {
 
 impl Default for PluginsConfig {
     fn default() -> Self {
+        // What the plugin host has a default for has it there.
+        let host = salve_plugins::HostConfig::new(PathBuf::new());
         Self {
             directory: PathBuf::from("plugins"),
             lock_file: None,
             dev: false,
             cache_directory: None,
-            compile_memory_bytes: 1 << 30,
-            compile_timeout_ms: 300_000,
+            compile_memory_bytes: host.compile_memory_bytes,
+            compile_timeout_ms: host.compile_timeout_ms,
             agents: Vec::new(),
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),

@@ -295,10 +295,11 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
 }
 
 /// What the listeners took in and turned away, by name.
-fn ingest_counters(counters: &salve_ingest::IngestCounters) -> Vec<(String, u64)> {
-    let values = serde_json::to_value(counters.values()).unwrap_or_default();
+/// The counters of a part, as `PART.NAME`.
+fn counters_of(part: &str, counters: &impl serde::Serialize) -> Vec<(String, u64)> {
+    let values = serde_json::to_value(counters).unwrap_or_default();
     let fields = values.as_object().cloned().unwrap_or_default();
-    fields.into_iter().filter_map(|(name, value)| Some((format!("ingest.{name}"), value.as_u64()?))).collect()
+    fields.into_iter().filter_map(|(name, value)| Some((format!("{part}.{name}"), value.as_u64()?))).collect()
 }
 
 /// Makes the state folder, for Salve's user only.
@@ -422,12 +423,13 @@ impl Daemon {
                 (signals.service_names(), counters)
             })
             .await;
-        let (incidents_open, paused) = self
+        let (incidents_open, paused, core_counts) = self
             .questions
             .ask(|core| {
                 (
                     core.incidents().iter().filter(|incident| incident.closed.is_none()).count(),
                     core.paused().is_some(),
+                    *core.counts(),
                 )
             })
             .await
@@ -455,7 +457,8 @@ impl Daemon {
             counters: counters
                 .to_map()
                 .into_iter()
-                .chain(ingest_counters(&self.ingest))
+                .chain(counters_of("ingest", &self.ingest.values()))
+                .chain(counters_of("core", &core_counts))
                 .chain(self.plugin_totals())
                 .collect(),
             detectors: self.detector_statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -79,6 +79,26 @@ pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAd
     }
 }
 
+/// Keys whose change is not in force until the daemon starts again.
+fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (before, after) = (&old.plugins, &new.plugins);
+    [
+        ("otlp", old.otlp != new.otlp),
+        ("health", old.health != new.health),
+        ("state_directory", old.state_directory != new.state_directory),
+        ("log", old.log != new.log),
+        ("plugins.cache_directory", before.cache_directory != after.cache_directory),
+        ("plugins.compile_memory_bytes", before.compile_memory_bytes != after.compile_memory_bytes),
+        ("plugins.compile_timeout_ms", before.compile_timeout_ms != after.compile_timeout_ms),
+        ("plugins.snapshot_ms", before.snapshot_ms != after.snapshot_ms),
+        ("plugins.limits", (&before.limits, &before.limits_of) != (&after.limits, &after.limits_of)),
+        ("plugins.count_fuel", before.count_fuel != after.count_fuel),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect()
+}
+
 impl Daemon {
     /// Reads everything again.
     ///
@@ -113,24 +133,8 @@ impl Daemon {
         if *old == *config {
             return Ok(());
         }
-        for (key, changed) in [
-            ("otlp", old.otlp != config.otlp),
-            ("health", old.health != config.health),
-            ("state_directory", old.state_directory != config.state_directory),
-            ("log", old.log != config.log),
-            (
-                "plugins.limits",
-                (&old.plugins.limits, &old.plugins.limits_of)
-                    != (&config.plugins.limits, &config.plugins.limits_of),
-            ),
-            ("plugins.count_fuel", old.plugins.count_fuel != config.plugins.count_fuel),
-        ] {
-            if changed {
-                tracing::warn!(
-                    key,
-                    "This key needs a restart; the rest of the new configuration is in force."
-                );
-            }
+        for key in needing_restart(&old, &config) {
+            tracing::warn!(key, "This key needs a restart; the rest of the new configuration is in force.");
         }
         let mut kept = Config::clone(&config);
         kept.state_directory.clone_from(&old.state_directory);
@@ -226,4 +230,32 @@ fn directories(daemon: &Daemon) -> Vec<PathBuf> {
         config.policies.directory.clone(),
         config.lock_path().parent().map_or_else(PathBuf::new, Path::to_owned),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: everything that the plugin host is given once, when the daemon starts, is named when it changes, and nothing
+    /// else is.
+    #[test]
+    fn what_the_plugin_host_has_needs_a_restart() {
+        let old = Config::default();
+        let parse = |text: &str| -> Config { toml::from_str(text).unwrap() };
+        for (text, keys) in [
+            ("compile_memory_bytes = 7", &["plugins.compile_memory_bytes"][..]),
+            ("compile_timeout_ms = 7", &["plugins.compile_timeout_ms"]),
+            ("cache_directory = 'x'", &["plugins.cache_directory"]),
+            ("snapshot_ms = 7", &["plugins.snapshot_ms"]),
+            ("limits.cpu_ms = 7", &["plugins.limits"]),
+            ("limits_of.a.cpu_ms = 7", &["plugins.limits"]),
+            ("count_fuel = true", &["plugins.count_fuel"]),
+            ("agents = ['a']", &[]),
+        ] {
+            let new = parse(&format!("[plugins]\n{text}\n"));
+            assert_eq!(needing_restart(&old, &new), keys, "{text}");
+            let host_changed = host_config(&old) != host_config(&new);
+            assert!(!host_changed || !keys.is_empty(), "{text}");
+        }
+    }
 }
