@@ -192,3 +192,26 @@ async fn a_rollback_that_does_not_help_is_undone() -> Result<()> {
     assert_eq!(undone, [Some(false), Some(true)]);
     Ok(())
 }
+
+/// Scenario: between Salve's look and its patch somebody deploys, so the API server refuses the patch (422).
+/// Guarantees: the ledger says that it was not applied and why; nothing is taken back, and no patch follows; people are called.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_patch_was_not_applied() -> Result<()> {
+    let (mut daemon, _sender, cluster) = deployed(|cluster| cluster.image() != GOOD).await?;
+    lock(&cluster).deployed_before_patch = Some("shop:1.6".into());
+    let incident = closed_or_escalated(&mut daemon).await?;
+    assert!(incident["phase"]["escalated"].is_object(), "{incident:#}");
+    let attempt = &incident["attempts"][0];
+    assert_eq!(attempt["result"]["receipts"][0]["applied"], false, "{attempt:#}");
+    assert!(
+        attempt["result"]["note"].as_str().is_some_and(|note| note.contains("the API server did nothing"))
+    );
+    assert_eq!(lock(&cluster).image(), "shop:1.6");
+    let entries = ledger(&daemon)?;
+    let of = |kind: &str| entries.iter().filter(|entry| entry["kind"] == kind).collect::<Vec<_>>();
+    let results = of("write_result");
+    assert_eq!((of("write_intent").len(), results.len()), (1, 1));
+    assert_eq!(results[0]["payload"]["state"], "not-applied", "{results:#?}");
+    assert_eq!(results[0]["payload"]["note"], "the server refused it with status 422");
+    Ok(())
+}

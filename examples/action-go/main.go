@@ -169,13 +169,13 @@ func (Drain) Execute(asked *request, _ *plan.Plan) (*action.Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !receipt.Applied {
-		// A dry-run: nothing has changed, so there is nothing to see.
-		return action.Done("would set it to " + parameters.State), nil
-	}
 	// HAProxy answers by a redirect, in which it says what became of it; the page itself is for people.
 	if answer.Status >= 400 {
 		return nil, fmt.Errorf("the statistics page answered with status %d", answer.Status)
+	}
+	if !receipt.Applied {
+		// A dry-run: nothing has changed, so there is nothing to see.
+		return action.Done("would set it to " + parameters.State), nil
 	}
 	found, _, err := find(target.ID, parameters)
 	if err != nil {

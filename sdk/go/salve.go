@@ -46,7 +46,8 @@ type Receipt struct {
 	Target string
 	// Verb is for instance "restart".
 	Verb string
-	// Applied is false in a dry-run: everything was checked, nothing was written.
+	// Applied is false in a dry-run: everything was checked, nothing was written. It is false too if the target refused the
+	// write, for instance an HTTP server by 422: then Extra has "refused", the reason.
 	Applied bool
 	// Before is the target's state before the write, if the host knows.
 	Before *string

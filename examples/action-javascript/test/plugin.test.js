@@ -86,6 +86,7 @@ test("a tracker that does not answer", () => {
   const plan = opened.plan();
   assert.throws(() => opened.execute(plan), { kind: "failed", message: /the answer was status 422/ });
   assert.equal(refusing.requests.filter(({ method }) => method === "POST").length, 1);
+  assert.deepEqual(refusing.receipts.map(({ applied }) => applied), [false]);
   const paused = run(new FakeHost().failNext("http.get", new CallError("denied", null, "kill-switch")));
   assert.throws(() => paused.plan(), { kind: "failed", message: "Salve is paused" });
 });

@@ -143,15 +143,15 @@ impl Action for RollbackDeployment {
         let place = place(request)?;
         let (present, wanted) = templates(&place, plan)?;
         let (answer, receipt) = http::send(&patch::call(&place, &present, &wanted))?;
-        if !receipt.applied {
-            // A dry-run: nothing has changed, so there is nothing to see.
-            return Ok(Outcome::done(format!("would roll `{place}` back")));
-        }
         if matches!(answer.status, 409 | 422) {
             return Err(Failure::Failed(format!(
                 "`{place}` has changed since the plan was made, so the API server did nothing{}",
                 api::message(&answer)
             )));
+        }
+        if !receipt.applied && answer.status < 400 {
+            // A dry-run: nothing has changed, so there is nothing to see.
+            return Ok(Outcome::done(format!("would roll `{place}` back")));
         }
         let patched: Deployment = place.read(&answer, "patch deployments")?;
         rollout::wait(&place, &patched, request.parameters.ready_within_ms)?;

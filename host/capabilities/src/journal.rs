@@ -36,7 +36,7 @@ pub struct Intent {
 pub struct WriteOutcome {
     /// Did it happen?
     pub state: WriteState,
-    /// Proof, if it happened or was previewed in a dry-run.
+    /// Proof, if it happened, was refused by the system behind the target, or was previewed in a dry-run.
     pub receipt: Option<Receipt>,
     /// Why it did not happen or nobody can tell, escaped for printing.
     pub note: Option<String>,

@@ -96,7 +96,7 @@ pub struct Receipt {
     pub target: TargetId,
     /// For instance `restart`.
     pub verb: String,
-    /// False in a dry-run.
+    /// False in a dry-run, and where the system behind the target refused the write: then `extra` has `refused`, the reason.
     pub applied: bool,
     /// State before.
     pub before: Option<String>,
@@ -125,7 +125,7 @@ pub struct RunResult {
     pub done: bool,
     /// The plugin's sentence, or the error.
     pub note: String,
-    /// All writes that were applied (or, in a dry-run, checked), oldest first.
+    /// All writes that were answered, oldest first: applied, refused by the system behind the target, or in a dry-run checked.
     pub receipts: Vec<Receipt>,
     /// A write of which nobody can tell whether it happened.
     pub uncertain: bool,

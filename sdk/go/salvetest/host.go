@@ -10,6 +10,7 @@ package salvetest
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -405,7 +406,17 @@ func (f fake) HTTPSend(request *http.Request) (*http.Response, *salve.Receipt, e
 	if err != nil {
 		return nil, nil, err
 	}
+	if refuses(response.Status) {
+		receipt.Applied = false
+		receipt.Extra = salve.Attributes{"refused": fmt.Sprintf("the server refused it with status %d", response.Status)}
+		f.receipts[len(f.receipts)-1] = *receipt
+	}
 	return response, receipt, nil
+}
+
+// refuses says whether a server that answers so did nothing, as the real host sees it: it may have done it after the others.
+func refuses(status uint16) bool {
+	return status >= 400 && status < 500 && !slices.Contains([]uint16{408, 409, 425, 429}, status)
 }
 
 func (f fake) NotifySend(target string, fields []salve.Field) (*salve.Receipt, error) {

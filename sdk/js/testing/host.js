@@ -35,6 +35,8 @@ const exited = () => ({
 /** What the engine throws where the contract has an error. */
 const thrown = (error) => Object.assign(new Error(error.message), { payload: error.toVariant() });
 const notFound = (text) => thrown(new CallError("not-found", text));
+/** Whether a server that answers so did nothing, as the real host sees it: it may have done it after the others. */
+const refuses = (status) => status >= 400 && status < 500 && ![408, 409, 425, 429].includes(status);
 const overlap = (from, to, window) => Math.min(to, window.to) - Math.max(from, window.from);
 
 export class FakeHost {
@@ -291,6 +293,10 @@ export class FakeHost {
         get: (request) => this.#call("http.get", () => this.#answer(request)),
         send: (request) => {
           const { receipt, answer } = this.#write(http.sendStep(request), () => this.#answer(request));
+          if (answer && refuses(answer.status)) {
+            receipt.applied = false;
+            receipt.extra.push(["refused", `the server refused it with status ${answer.status}`]);
+          }
           return [answer ?? { status: 200, headers: [], body: new Uint8Array() }, receipt];
         },
       },

@@ -115,7 +115,7 @@ export interface Request<P = Record<string, unknown>> {
   now: number;
 }
 
-/** Proof of one write. `applied` is false in a dry-run. */
+/** Proof of one write. `applied` is false in a dry-run, and if the target refused it: then `extra` has `refused`. */
 export interface Receipt {
   call: number;
   step: number;

@@ -14,6 +14,8 @@ pub struct Cluster {
     pub sets: Vec<Value>,
     /// After a change, its pods become available so many looks at the deployment later; none: never.
     pub available_after: Option<u32>,
+    /// Somebody deploys this image right before the next patch arrives.
+    pub deployed_before_patch: Option<String>,
     looks: u32,
 }
 
@@ -71,7 +73,13 @@ impl Cluster {
             },
             "status": {}
         });
-        let mut cluster = Self { deployment, sets: Vec::new(), available_after: Some(0), looks: 0 };
+        let mut cluster = Self {
+            deployment,
+            sets: Vec::new(),
+            available_after: Some(0),
+            deployed_before_patch: None,
+            looks: 0,
+        };
         for (image, time) in rollouts {
             cluster.deploy(image, time);
         }
@@ -210,6 +218,9 @@ impl Cluster {
         // The server's own JSON has these characters escaped, and it compares bytes.
         let escaped = !body.iter().any(|byte| b"<>&".contains(byte));
         let Ok(Value::Array(operations)) = serde_json::from_slice(body) else { return invalid() };
+        if let Some(image) = self.deployed_before_patch.take() {
+            self.deploy(&image, "2026-01-01T00:00:30Z");
+        }
         let mut patched = self.deployment.clone();
         for operation in &operations {
             let path = operation["path"].as_str().unwrap_or_default();

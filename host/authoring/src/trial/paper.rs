@@ -161,6 +161,10 @@ impl Paper {
             return Err(CallError::Denied(Denied::StateChanged(before.unwrap_or_default())));
         }
         let response = self.apply(&mut world, write)?;
+        // As the real host.
+        let refused = response.as_ref().filter(|response| response.refuses());
+        let refused =
+            refused.map(|response| format!("the server refused it with status {}", response.status));
         let after = world.state(capability, &target.0, key);
         let mut used = lock(&self.used);
         used.calls += 1;
@@ -169,10 +173,10 @@ impl Paper {
             step,
             target: target.clone(),
             verb: verb.into(),
-            applied: !self.dry_run,
+            applied: !self.dry_run && refused.is_none(),
             before,
             after,
-            extra: Attributes::new(),
+            extra: refused.map(|reason| ("refused".to_owned(), reason)).into_iter().collect(),
         };
         Ok(WriteAnswer { receipt, response })
     }

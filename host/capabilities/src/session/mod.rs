@@ -64,7 +64,7 @@ pub struct SessionSpec {
 /// What a session did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunSummary {
-    /// Writes that were applied, or in a dry-run checked, oldest first.
+    /// Writes that were answered, oldest first: applied, refused by the system behind the target, or in a dry-run checked.
     pub receipts: Vec<Receipt>,
     /// A write of which nobody can tell whether it happened.
     pub uncertain: bool,

@@ -18,11 +18,14 @@ use salve_model::{
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::OwnedMutexGuard;
 
-/// A write that happened.
+/// A write that was answered.
+#[derive(Default)]
 struct Done {
     after: Option<String>,
     response: Option<HttpResponse>,
     extra: Attributes,
+    /// The system behind the target says that it did not do it, and why.
+    refused: Option<String>,
 }
 
 /// A write that did not, or of which nobody knows.
@@ -68,21 +71,26 @@ impl Run {
         };
         let (outcome, answer) = match result {
             Ok(done) => {
+                let not_applied = match &done.refused {
+                    Some(reason) => Some(reason.clone()),
+                    None => self.intent.dry_run.then(|| "dry-run".to_owned()),
+                };
                 let receipt = Receipt {
                     call: id,
                     step: self.intent.step,
                     target: self.intent.call.target.clone(),
                     verb: self.intent.call.verb.clone(),
-                    applied: !self.intent.dry_run,
+                    applied: not_applied.is_none(),
                     before: self.intent.before.clone(),
                     after: done.after.clone(),
                     extra: done.extra,
                 };
-                self.state.after.insert((self.object.clone(), part(&self.checked)), done.after);
+                if done.refused.is_none() {
+                    self.state.after.insert((self.object.clone(), part(&self.checked)), done.after);
+                }
                 self.state.summary.receipts.push(receipt.clone());
                 let state = if receipt.applied { WriteState::Applied } else { WriteState::NotApplied };
-                let note = (!receipt.applied).then(|| "dry-run".to_owned());
-                let outcome = WriteOutcome { state, receipt: Some(receipt.clone()), note };
+                let outcome = WriteOutcome { state, receipt: Some(receipt.clone()), note: not_applied };
                 (outcome, Ok(WriteAnswer { receipt, response: done.response }))
             }
             Err(NotDone { state, error }) => {
@@ -100,7 +108,7 @@ impl Run {
 
     fn preview(&mut self) -> Done {
         let target = self.intent.call.target.clone();
-        let mut done = Done { after: None, response: None, extra: Attributes::new() };
+        let mut done = Done::default();
         match &self.checked.effect {
             Effect::Process => {
                 let runs = self.intent.call.verb != "stop";
@@ -121,7 +129,7 @@ impl Run {
 
     async fn act(&self) -> Result<Done, NotDone> {
         let target = &self.intent.call.target;
-        let plain = |after| Done { after: Some(after), response: None, extra: Attributes::new() };
+        let plain = |after| Done { after: Some(after), ..Done::default() };
         match &self.checked.effect {
             Effect::Process => self.act_on_process(target).await.map(plain),
             Effect::Config { key, value } => {
@@ -147,15 +155,7 @@ impl Run {
                     request.headers.push(("idempotency-key".into(), key));
                 }
                 let sent = self.shared.send_request(&self.registry, &request, self.secret.clone()).await;
-                let response = sent.map_err(http_not_done)?;
-                Ok(Done {
-                    after: Some(format!("status={}", response.status)),
-                    extra: Attributes::from([(
-                        "http.response.status_code".into(),
-                        response.status.to_string(),
-                    )]),
-                    response: Some(response),
-                })
+                Ok(answered(sent.map_err(http_not_done)?))
             }
             Effect::Notify { fields } => {
                 let channel = self.registry.target(target).and_then(|target| target.channel.clone());
@@ -175,7 +175,7 @@ impl Run {
                     .map_err(http_not_done)?;
                 let after = Some(format!("status={status}"));
                 if (200..300).contains(&status) {
-                    return Ok(Done { after, response: None, extra: Attributes::new() });
+                    return Ok(Done { after, ..Done::default() });
                 }
                 let error = CallError::Failed(format!("channel `{}` answered {status}", channel.config.name));
                 Err(NotDone { state: WriteState::NotApplied, error })
@@ -260,6 +260,19 @@ pub(super) fn http_error(error: HttpError) -> CallError {
         HttpError::TimedOut => CallError::TimedOut,
         HttpError::NotSent(reason) | HttpError::Unclear(reason) => CallError::Failed(escape(&reason, 1_000)),
     }
+}
+
+/// What a server's answer makes of a write.
+fn answered(response: HttpResponse) -> Done {
+    let status = response.status;
+    let mut extra = Attributes::from([("http.response.status_code".into(), status.to_string())]);
+    let refused = response.refuses().then(|| format!("the server refused it with status {status}"));
+    if let Some(reason) = &refused {
+        extra.insert("refused".into(), reason.clone());
+    }
+    // What was refused has left no state.
+    let after = refused.is_none().then(|| format!("status={status}"));
+    Done { after, response: Some(response), extra, refused }
 }
 
 fn http_not_done(error: HttpError) -> NotDone {

@@ -56,6 +56,10 @@ async fn answer(
             ([("x-echo", text.clone())], format!("you said {text}!")).into_response()
         }
         "/api/broken" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        path if path.starts_with("/api/status/") => {
+            let status = path.rsplit('/').next().and_then(|status| status.parse().ok());
+            (StatusCode::from_u16(status.unwrap()).unwrap(), "why").into_response()
+        }
         _ => "ok".into_response(),
     }
 }
@@ -414,6 +418,89 @@ async fn a_granted_way_back() {
     assert!(matches!(again, CallError::Denied(Denied::NotInPlan(_))), "{again}");
     let paths: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.uri.clone()).collect();
     assert_eq!(paths, ["/api/tickets", "/api/tickets/7/close"]);
+}
+
+/// Scenario: a server answers a write by an error. Guarantees: what the server refused was not applied: the receipt says so and
+/// why, the ledger has it, and there is nothing to take back; the answer reaches the plugin whole. Where the server may have
+/// done it, it counts as applied.
+#[tokio::test]
+async fn a_refused_write_was_not_applied() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.grants[0].http.as_mut().unwrap().reversible = true;
+    let brokers = bench.brokers();
+    let back = request("POST", "/api/back");
+    let mut number = 0;
+    for (status, refused) in [
+        (200, false),
+        (302, false),
+        (400, true),
+        (401, true),
+        (403, true),
+        (404, true),
+        (408, false),
+        (409, false),
+        (412, true),
+        (422, true),
+        (425, false),
+        (429, false),
+        (499, true),
+        (500, false),
+        (503, false),
+    ] {
+        let post = request("POST", &format!("/api/status/{status}"));
+        let raw = salve_capabilities::RawStep { inverse: Some(step(&back).arguments), ..step(&post) };
+        let made = planned(&brokers, "call", vec![raw]).await.unwrap();
+        let session = crate::bench::execute(&brokers, &made);
+        let answer = session.write(Write::HttpSend(post)).await.unwrap();
+        number += 1;
+        let response = answer.response.unwrap();
+        assert_eq!((response.status, response.body.as_slice()), (status, &b"why"[..]));
+        assert_eq!(answer.receipt.applied, !refused, "{status}");
+        let summary = session.finish().await;
+        assert_eq!((summary.receipts, summary.uncertain), (vec![answer.receipt.clone()], false));
+        let outcome = bench.result(number);
+        assert_eq!(outcome.receipt.as_ref(), Some(&answer.receipt));
+        if refused {
+            let why = format!("the server refused it with status {status}");
+            assert_eq!((outcome.state, outcome.note.as_ref()), (WriteState::NotApplied, Some(&why)));
+            assert_eq!(answer.receipt.extra.get("refused"), Some(&why));
+            assert_eq!(answer.receipt.after, None);
+        } else {
+            assert_eq!((outcome.state, outcome.note), (WriteState::Applied, None), "{status}");
+            assert_eq!(answer.receipt.after, Some(format!("status={status}")));
+        }
+        let undo = crate::bench::undo(&brokers, &made, vec![answer.receipt]);
+        let undone = undo.write(Write::HttpSend(back.clone())).await;
+        if refused {
+            assert!(matches!(&undone, Err(CallError::Denied(Denied::NotInPlan(_)))), "{status}: {undone:?}");
+        } else {
+            number += 1;
+            assert!(undone.unwrap().receipt.applied);
+        }
+        undo.finish().await;
+    }
+    assert_eq!(log.lock().unwrap().iter().filter(|seen| seen.uri == "/api/back").count(), 7);
+}
+
+/// Scenario: the server refuses the way back. Guarantees: nobody takes the step for taken back.
+#[tokio::test]
+async fn a_refused_way_back_is_none() {
+    let (address, _log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    bench.config.grants[0].http.as_mut().unwrap().reversible = true;
+    let brokers = bench.brokers();
+    let (open, close) = (request("POST", "/api/tickets"), request("POST", "/api/status/422"));
+    let raw = salve_capabilities::RawStep { inverse: Some(step(&close).arguments), ..step(&open) };
+    let made = planned(&brokers, "call", vec![raw]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    let receipt = session.write(Write::HttpSend(open)).await.unwrap().receipt;
+    session.finish().await;
+    let undo = crate::bench::undo(&brokers, &made, vec![receipt]);
+    undo.write(Write::HttpSend(close)).await.unwrap();
+    let summary = undo.finish().await;
+    assert!(!summary.receipts[0].applied && !summary.uncertain);
+    assert_eq!(bench.result(2).state, WriteState::NotApplied);
 }
 
 fn channel(bench: &mut Bench, url: String) {

@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Receipt:
-    """Proof of one write. ``applied`` is False in a dry-run."""
+    """Proof of one write. ``applied`` is False in a dry-run, and if the target refused it: then ``extra`` has ``refused``."""
 
     call: int
     step: int

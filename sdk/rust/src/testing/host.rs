@@ -471,7 +471,7 @@ pub(crate) mod config {
 }
 
 pub(crate) mod http {
-    use super::{call, write};
+    use super::{call, installed, refuses, write};
     use crate::{
         CallError, Receipt,
         http::{self as steps, Request, Response},
@@ -483,12 +483,28 @@ pub(crate) mod http {
 
     pub(crate) fn send(request: &Request) -> Result<(Response, Receipt), CallError> {
         let mut response = Response { status: 200, headers: Vec::new(), body: Vec::new() };
-        let receipt = write(&steps::send_step(request), |state| {
+        let mut receipt = write(&steps::send_step(request), |state| {
             response = state.answer(request);
             Ok(())
         })?;
+        if refuses(response.status) {
+            receipt.applied = false;
+            receipt
+                .extra
+                .push(("refused".into(), format!("the server refused it with status {}", response.status)));
+            if let Some(host) = installed()
+                && let Some(filed) = host.0.borrow_mut().receipts.last_mut()
+            {
+                filed.clone_from(&receipt);
+            }
+        }
         Ok((response, receipt))
     }
+}
+
+/// Whether a server that answers so did nothing, as the real host sees it: it may have done it after the others.
+fn refuses(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 409 | 425 | 429)
 }
 
 pub(crate) mod notify {

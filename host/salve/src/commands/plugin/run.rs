@@ -241,9 +241,14 @@ fn in_words(result: &Value) -> Vec<String> {
     });
     list("receipts", &|receipt| {
         let applied = receipt.get("applied").and_then(Value::as_bool).unwrap_or_default();
+        let refused = receipt.get("extra").is_some_and(|extra| extra.get("refused").is_some());
         format!(
             "{}: {} {}, {} → {}",
-            if applied { "written" } else { "checked, not written" },
+            match (applied, refused) {
+                (true, _) => "written",
+                (false, true) => "refused, not written",
+                (false, false) => "checked, not written",
+            },
             text(receipt, "verb"),
             text(receipt, "target"),
             text(receipt, "before"),

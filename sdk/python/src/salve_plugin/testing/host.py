@@ -197,6 +197,10 @@ class FakeHost:
 
     def _send(self, request: http.Request) -> Tuple[http.Response, Receipt]:
         made, response = self._write(http.send_step(request), lambda: self._answer(request))
+        # As the real host: a server that answers so did nothing; after the others it may have.
+        if response and 400 <= response.status < 500 and response.status not in (408, 409, 425, 429):
+            made.applied = False
+            made.extra["refused"] = f"the server refused it with status {response.status}"
         return response or http.Response(200, [], b""), made
 
     @staticmethod
