@@ -21,6 +21,16 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// One that was made elsewhere; none if it has not 32 bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// As bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The 64 hex digits alone.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -12,6 +12,7 @@
 //! loaded (`salve`).
 
 mod artifact;
+mod content_signature;
 mod digest;
 mod fetch;
 mod files;

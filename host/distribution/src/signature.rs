@@ -4,11 +4,14 @@
 //! component. The file holds payload and manifest, so that the chain can be followed without a network; a registry
 //! holds the same under the tag `sha256-DIGEST.sig`, where `cosign verify --key` finds it.
 //!
+//! What `cosign sign-blob` writes about the component itself is read, too, and never written.
+//!
 //! Source: cosign's "Signature Specification" (simple signing).
 
 use crate::{
     Digest,
     artifact::{Artifact, ArtifactError, DOCUMENT_BYTES_MAX, ImageManifest},
+    content_signature::ContentSignature,
     key::{KeyError, KeyId, PrivateKey},
     trust::Publisher,
 };
@@ -36,6 +39,9 @@ pub struct SignatureFile {
     #[serde(with = "base64_text")]
     pub(crate) config: Vec<u8>,
     pub(crate) signatures: Vec<Signature>,
+    /// The component itself was signed: then the other fields are empty.
+    #[serde(skip)]
+    pub(crate) content: Option<ContentSignature>,
 }
 
 /// One signature.
@@ -173,7 +179,8 @@ impl SignatureFile {
             serde_json::to_vec(&payload).map_err(|error| SignatureError::Form(error.to_string()))?;
         let signature = key.sign(&payload).map_err(SignatureError::Key)?;
         let signature = Signature { payload, signature, key: Some(key.public().id()) };
-        Ok(Self { manifest: artifact.manifest, config: artifact.config, signatures: vec![signature] })
+        let Artifact { manifest, config } = artifact;
+        Ok(Self { manifest, config, signatures: vec![signature], content: None })
     }
 
     /// Reads a signature file.
@@ -184,6 +191,10 @@ impl SignatureFile {
         let form = |what: String| SignatureError::Form(escape(&what, 200));
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(form(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        if let Some(content) = ContentSignature::parse(bytes) {
+            let content = Some(content);
+            return Ok(Self { manifest: Vec::new(), config: Vec::new(), signatures: Vec::new(), content });
         }
         let file: Self = serde_json::from_slice(bytes).map_err(|error| form(error.to_string()))?;
         if file.signatures.is_empty() || file.signatures.len() > SIGNATURES_MAX {
@@ -203,10 +214,19 @@ impl SignatureFile {
     /// # Errors
     /// [`SignatureError::Form`]
     pub fn to_bytes(&self) -> Result<Vec<u8>, SignatureError> {
+        if let Some(content) = &self.content {
+            return content.to_bytes();
+        }
         let mut bytes =
             serde_json::to_vec_pretty(self).map_err(|error| SignatureError::Form(error.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// The component itself was signed, as by `cosign sign-blob`: there is nothing in it for a registry.
+    #[must_use]
+    pub fn is_over_content(&self) -> bool {
+        self.content.is_some()
     }
 
     /// Digest of the OCI manifest: what the component is called in a registry.
@@ -224,6 +244,9 @@ impl SignatureFile {
         component: &[u8],
         publishers: &'p [Publisher],
     ) -> Result<&'p Publisher, SignatureError> {
+        if let Some(content) = &self.content {
+            return content.verify(component, publishers);
+        }
         let found = Digest::of(component);
         let manifest = ImageManifest::parse(&self.manifest).map_err(SignatureError::Artifact)?;
         let layer = manifest.component().map_err(SignatureError::Artifact)?;

@@ -60,6 +60,7 @@ pub(crate) async fn fetch(
         manifest: bytes,
         config,
         signatures: signatures.into_iter().map(|(_, signature)| signature).collect(),
+        content: None,
     });
     let source = Source::Oci(Reference { digest: Some(digest), ..reference.clone() });
     Ok(Fetched { bytes: component, signature, source })
@@ -114,6 +115,7 @@ pub async fn push(
     let http = Http::new(options, tell)?;
     let registry = Registry::new(&http, reference, "pull,push", options)?;
     let what = format!("push `{reference}`");
+    let signature = signature.filter(|file| !file.is_over_content());
     let artifact = match signature {
         // Byte for byte what was signed.
         Some(file) => Artifact { config: file.config.clone(), manifest: file.manifest.clone() },

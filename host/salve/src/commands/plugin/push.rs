@@ -41,6 +41,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             "warning: the plugin is not signed; a Salve that did not pin its digest will refuse it\n\nhint: salve plugin \
              sign FILE --key KEY",
         ),
+        Some(file) if file.is_over_content() => bail!(
+            "`{}` is a signature over the file alone, for which a registry has no place\n\nhint: Sign it for registries, too: \
+             salve plugin sign FILE --key KEY; KEY may be cosign's.",
+            beside.display()
+        ),
         Some(file) => match file.verify(&bytes, &[]) {
             // Whose it is does not matter here; that it belongs to this component does.
             Ok(_) | Err(SignatureError::UnknownKey { .. }) => {}
