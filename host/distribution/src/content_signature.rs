@@ -93,3 +93,84 @@ impl ContentSignature {
             .ok_or(SignatureError::UnknownKey { keys: Vec::new() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Basis, PrivateKey, PublicKey, SignatureFile, Trust,
+        signature::tests::{component, publisher},
+        signature_path,
+    };
+
+    /// A key pair that cosign 2.6.5 made (`cosign generate-key-pair`, password `test-only`), and its signatures of `hello` in
+    /// each form: `cosign sign-blob --key … --tlog-upload=false` with `--output-signature`, `--bundle`, and `--bundle
+    /// --new-bundle-format`. Test data: it signs nothing else.
+    const PRIVATE: &str = include_str!("../tests/data/cosign-test-only.key");
+    const PUBLIC: &str = include_str!("../tests/data/cosign-test-only.pub");
+    const FORMS: [&[u8]; 3] = [
+        include_bytes!("../tests/data/cosign-test-only.sig"),
+        include_bytes!("../tests/data/cosign-test-only.old-bundle.json"),
+        include_bytes!("../tests/data/cosign-test-only.bundle.json"),
+    ];
+
+    fn cosign() -> Publisher {
+        Publisher { name: "cosign".into(), key: PublicKey::from_pem(PUBLIC).unwrap() }
+    }
+
+    /// Guarantees: keys of cosign are understood, under their password; so are its signatures of a file in each form, for the
+    /// content that was signed and no other, by its key and no other; what was read is written so that it reads the same.
+    #[test]
+    fn understands_cosign() {
+        let key = PrivateKey::from_pem(PRIVATE, Some(b"test-only")).unwrap();
+        assert_eq!(key.public(), cosign().key);
+        assert!(PrivateKey::from_pem(PRIVATE, Some(b"another")).is_err());
+        let (_, stranger) = publisher("stranger");
+        let both = [stranger.clone(), cosign()];
+        for form in FORMS {
+            let read = SignatureFile::parse(form).unwrap();
+            assert!(read.is_over_content());
+            assert_eq!(read.verify(b"hello", &both).unwrap().name, "cosign");
+            assert!(read.verify(b"hullo", &both).is_err());
+            let unknown = read.verify(b"hello", std::slice::from_ref(&stranger));
+            assert!(matches!(unknown, Err(SignatureError::UnknownKey { .. })));
+            assert_eq!(SignatureFile::parse(&read.to_bytes().unwrap()).unwrap(), read);
+        }
+        // This form says what was signed, so that a change is told from a strange key.
+        let bundle = SignatureFile::parse(FORMS[2]).unwrap();
+        assert!(matches!(bundle.verify(b"hullo", &both), Err(SignatureError::OtherComponent { .. })));
+    }
+
+    /// Guarantees: a component that was signed as a file loads as one signed by Salve does, and a changed one does not.
+    #[test]
+    fn a_signed_file_is_let_in() {
+        let (key, ours) = publisher("ours");
+        let (bytes, manifest) = component("probe", "0.1.0", "action");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("probe.wasm");
+        let signature = STANDARD.encode(key.sign(&bytes).unwrap());
+        std::fs::write(signature_path(&path), signature).unwrap();
+        let trust = Trust { publishers: vec![ours], ..Trust::default() };
+        let identity = trust.admit(&bytes, &manifest, &path).unwrap();
+        assert_eq!((identity.basis, identity.key), (Basis::Signed, Some(key.public().id())));
+        let (newer, manifest) = component("probe", "0.1.1", "action");
+        assert!(trust.admit(&newer, &manifest, &path).is_err());
+    }
+
+    /// Guarantees: what is no signature of a file is not taken for one.
+    #[test]
+    fn other_forms() {
+        let other = String::from_utf8(FORMS[2].to_vec()).unwrap();
+        for text in [
+            "",
+            "{}",
+            "not base64!",
+            r#"{"messageSignature":{"signature":""}}"#,
+            r#"{"dsseEnvelope":{}}"#,
+            &other.replace("SHA2_256", "SHA2_512"),
+            &other.replace("LPJNul", "LPJ"),
+        ] {
+            assert_eq!(ContentSignature::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+}
