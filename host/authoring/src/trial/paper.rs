@@ -6,7 +6,7 @@ use super::{
     world::{World, behind},
 };
 use salve_model::{
-    Attributes, TargetId,
+    TargetId,
     call::{
         BoxFuture, CallError, ConfigVersion, Denied, EdgeStats, ProcessStatus, Read, ReadAnswer, SeriesInfo,
         ServiceStats, Session, Telemetry, Write, WriteAnswer,
@@ -329,7 +329,7 @@ mod tests {
             summary: String::new(),
             steps: vec![step],
             expectations: Vec::new(),
-            extra: Attributes::new(),
+            extra: salve_model::Attributes::new(),
         }
     }
 
