@@ -262,7 +262,7 @@ fn time_is_bounded() {
     let folder = folder(&[("p.rhai", &policy("  loop { }"))]);
     let limits = PolicyLimits { operations_max: 0, time_ms_max: 20, ..PolicyLimits::default() };
     let error = PolicySet::load_with(folder.path(), limits).unwrap().decide(&input()).unwrap_err();
-    insta::assert_snapshot!(PolicyErrors(vec![error]), @r"
+    insta::assert_snapshot!(error, @r"
     p.rhai:1: it took longer than 20 ms
       hint: Do less, or raise `time_ms_max` of the policies.
     ");
