@@ -7,7 +7,6 @@ use salve_tests::{
     versions::{ROLLOUT, component, install, reaches, version},
     world::Sender,
 };
-use std::time::Duration;
 
 const NOTHING: &str = "fn decide(incident, findings, catalogue, history) { [] }\n";
 
