@@ -480,7 +480,7 @@ async fn a_refused_write_was_not_applied() {
         }
         undo.finish().await;
     }
-    assert_eq!(log.lock().unwrap().iter().filter(|seen| seen.uri == "/api/back").count(), 7);
+    assert_eq!(log.lock().unwrap().iter().filter(|seen| seen.uri == "/api/back").count(), 8);
 }
 
 /// Scenario: the server refuses the way back. Guarantees: nobody takes the step for taken back.
