@@ -11,11 +11,11 @@ mod facts;
 mod folder;
 mod questions;
 
-pub use facts::{facts, facts_of};
 pub use questions::{Known, Trial};
 
 use super::{clock::Clock, versions::VersionStore};
 use crate::{admission::Admission, config::Config};
+use facts::facts;
 use folder::{FileMark, list};
 use salve_model::text::escape;
 use salve_plugins::{Plugin, PluginHost};

@@ -1,16 +1,12 @@
 //! What the state machine of versions needs to know of a component.
 
-use salve_plugins::{Manifest, Plugin};
+use salve_plugins::Plugin;
 use salve_rollout::Facts;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a version that is loaded.
-pub fn facts(plugin: &Plugin) -> Facts {
-    facts_of(plugin.manifest(), plugin.digest())
-}
-
-/// The same, of a component that is not loaded.
-pub fn facts_of(manifest: &Manifest, digest: &str) -> Facts {
+pub(super) fn facts(plugin: &Plugin) -> Facts {
+    let manifest = plugin.manifest();
     let limits = serde_json::to_value(manifest.limits).unwrap_or_default();
     let limits = limits.as_object().into_iter().flatten();
     let mut requests = BTreeMap::<String, BTreeSet<String>>::new();
@@ -27,7 +23,7 @@ pub fn facts_of(manifest: &Manifest, digest: &str) -> Facts {
     }
     Facts {
         name: manifest.name.0.clone(),
-        digest: digest.to_owned(),
+        digest: plugin.digest().to_owned(),
         version: manifest.version.clone(),
         role: manifest.role.to_string(),
         requests,
