@@ -261,6 +261,12 @@ verbs = ["get", "send"]
 targets = ["tracker"]
 http = {{ methods = ["GET", "POST"], paths = ["/api/tickets"], headers = ["content-type"], safe_read = true, keyed = true, reversible = true }}
 arguments.body = {{ pattern = '{{"description":"Salve sees *' }}
+[[grant]]
+plugin = "open-ticket"
+capability = "http"
+verbs = ["send"]
+targets = ["tracker"]
+http = {{ methods = ["POST"], paths = ["/api/tickets"], keyed = true, reversible = true }}
 "#
     );
     let policy = r#"
