@@ -341,7 +341,10 @@ fn libraries_are_shared() {
 
     let bad = folder(&[("a.rhai", &user), ("common.lib.rhai", &library.replace("targets", "targetz"))]);
     let error = PolicySet::load(bad.path()).unwrap().decide(&input()).unwrap_err();
-    insta::assert_snapshot!(error, @"common.lib.rhai:2:32: property not found: targetz");
+    insta::assert_snapshot!(error, @r"
+    common.lib.rhai:2:32: property not found: targetz
+      hint: Did you mean `target`?
+    ");
 }
 
 /// Guarantees: the digest changes with any policy or library, its name or text, and with nothing else.
