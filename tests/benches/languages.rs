@@ -1,4 +1,5 @@
-//! How long calls of Go, JavaScript and Python plugins take: a fresh instance for an action, a batch for a long-lived detector.
+//! How long calls of Go, JavaScript and Python plugins take: a fresh instance for an action, a batch for a long-lived detector. First
+//! the work of `restart-process` with its three host calls and a detector that says nothing (`same-work`), then the examples.
 //!
 //! `cargo bench -p salve-tests --bench languages -- go` measures the plugins whose names have `go` in them.
 
@@ -13,7 +14,13 @@
 #[path = "../support/languages.rs"]
 mod support;
 
-use salve_plugins::DetectorOptions;
+use salve_model::{
+    Attributes, Target, TargetId,
+    batch::Batch,
+    call::{Session, Telemetry},
+};
+use salve_plugins::{ActionRequest, DetectorOptions};
+use salve_tests::at_once::AtOnce;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -29,49 +36,63 @@ const STATISTICS: &str = "# pxname,svname,scur,status\nshop,a,0,UP\nshop,b,0,UP\
 fn show(what: &str, mut samples: Vec<Duration>) {
     samples.sort();
     let count = samples.len();
-    println!("{what}: p50 {:?}, p99 {:?}", samples[count / 2], samples[count * 99 / 100]);
+    println!("{what}: p50 {:.1?}, p99 {:.1?}", samples[count / 2], samples[count * 99 / 100]);
 }
 
-fn main() {
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    for (example, parameters, found) in [
-        ("action-go", r#"{"backend":"shop","server":"a"}"#, Some(STATISTICS)),
-        ("action-javascript", r#"{"tracker":"tracker"}"#, None),
-        ("action-python", r#"{"key":"workers.concurrency","to":8}"#, None),
-    ] {
-        if !example.contains(&wanted) {
-            continue;
-        }
-        let bench = Bench::new(example);
-        println!("{example}: {:?}", bench.plugin.stats());
-        let tracker = Arc::new(Tracker::default());
-        *tracker.found.lock().unwrap() = found.map(str::to_owned);
-        let asked = request(parameters);
-        block_on(async {
-            let mut samples = Vec::with_capacity(SAMPLES);
-            for round in 0..WARM_UP + SAMPLES {
-                let began = Instant::now();
-                bench.plan(&asked, &tracker).await.unwrap();
-                if round >= WARM_UP {
-                    samples.push(began.elapsed());
-                }
+/// Times of what `call` does, on a guest thread, so that a change of thread is not measured.
+async fn timed<F: Future<Output = ()> + Send>(
+    bench: &Bench,
+    mut call: impl FnMut() -> F + Send + 'static,
+) -> Vec<Duration> {
+    let run = async move {
+        let mut samples = Vec::with_capacity(SAMPLES);
+        for round in 0..WARM_UP + SAMPLES {
+            let began = Instant::now();
+            call().await;
+            if round >= WARM_UP {
+                samples.push(began.elapsed());
             }
-            show(&format!("{example}, fresh instance and plan"), samples);
-        });
-    }
-    for example in ["detector-go", "detector-javascript", "detector-python"] {
-        if !example.contains(&wanted) {
-            continue;
         }
-        let bench = Bench::new(example);
-        println!("{example}: {:?}", bench.plugin.stats());
-        for series in [0, 1, 10, 100] {
-            let options = DetectorOptions { name: example.into(), parameters_json: "{}".into(), state: None };
-            block_on(async {
-                let mut instance = bench.host.detector(&bench.plugin, options).await.unwrap();
-                let values = vec![5.0; series];
-                instance.observe(&points(&values, true)).await.unwrap();
-                let batch = points(&values, false);
+        samples
+    };
+    bench.host.guest_threads().spawn(run).await.unwrap()
+}
+
+fn action<S: Session + Telemetry + 'static>(
+    name: &str,
+    bench: &Bench,
+    asked: &ActionRequest,
+    answers: &Arc<S>,
+) {
+    println!("{name}: {:?}", bench.plugin.stats());
+    block_on(async {
+        let (host, plugin) = (bench.host.clone(), bench.plugin.clone());
+        let made = timed(bench, move || {
+            let (host, plugin) = (host.clone(), plugin.clone());
+            async move { host.instantiate(&plugin).await.unwrap() }
+        });
+        show(&format!("{name}, fresh instance"), made.await);
+        let (host, plugin, asked) = (bench.host.clone(), bench.plugin.clone(), asked.clone());
+        let answers = answers.clone();
+        let called = timed(bench, move || {
+            let (host, plugin, asked, answers) =
+                (host.clone(), plugin.clone(), asked.clone(), answers.clone());
+            async move { drop(host.plan(&plugin, asked, answers.clone(), answers).await.unwrap()) }
+        });
+        show(&format!("{name}, fresh instance and plan"), called.await);
+    });
+}
+
+fn detector(name: &str, bench: &Bench) {
+    println!("{name}: {:?}", bench.plugin.stats());
+    for series in [0, 1, 10, 100] {
+        let options = DetectorOptions { name: name.into(), parameters_json: "{}".into(), state: None };
+        let samples = block_on(async {
+            let mut instance = bench.host.detector(&bench.plugin, options).await.unwrap();
+            let values = vec![5.0; series];
+            instance.observe(&points(&values, true)).await.unwrap();
+            let batch: Batch = points(&values, false);
+            let run = async move {
                 let mut samples = Vec::with_capacity(SAMPLES);
                 for round in 0..WARM_UP + SAMPLES {
                     let began = Instant::now();
@@ -80,8 +101,48 @@ fn main() {
                         samples.push(began.elapsed());
                     }
                 }
-                show(&format!("{example}, batch of {series} points"), samples);
-            });
+                samples
+            };
+            bench.host.guest_threads().spawn(run).await.unwrap()
+        });
+        show(&format!("{name}, batch of {series} points"), samples);
+    }
+}
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let same_work = salve_tests::root().join("tests/benches/same-work");
+    let three = ActionRequest {
+        targets: ["worker-1", "worker-2", "worker-3"]
+            .map(|id| Target { id: TargetId(id.into()), attributes: Attributes::new(), objects: Vec::new() })
+            .to_vec(),
+        ..request("{}")
+    };
+    for name in ["restart-go", "restart-javascript", "restart-python"] {
+        if name.contains(&wanted) {
+            action(name, &Bench::of(&same_work.join(name)), &three, &Arc::new(AtOnce));
+        }
+    }
+    for name in ["silent-javascript", "silent-python"] {
+        if name.contains(&wanted) {
+            detector(name, &Bench::of(&same_work.join(name)));
+        }
+    }
+    for (example, parameters, found) in [
+        ("action-go", r#"{"backend":"shop","server":"a"}"#, Some(STATISTICS)),
+        ("action-javascript", r#"{"tracker":"tracker"}"#, None),
+        ("action-python", r#"{"key":"workers.concurrency","to":8}"#, None),
+    ] {
+        if !example.contains(&wanted) {
+            continue;
+        }
+        let tracker = Arc::new(Tracker::default());
+        *tracker.found.lock().unwrap() = found.map(str::to_owned);
+        action(example, &Bench::new(example), &request(parameters), &tracker);
+    }
+    for example in ["detector-go", "detector-javascript", "detector-python"] {
+        if example.contains(&wanted) {
+            detector(example, &Bench::new(example));
         }
     }
 }

@@ -52,7 +52,8 @@ impl Bench {
         Self::of(folder)
     }
 
-    fn of(folder: &Path) -> Self {
+    /// The plugin whose project is `folder`.
+    pub(crate) fn of(folder: &Path) -> Self {
         let marks = [("go.mod", "go"), ("package.json", "js"), ("pyproject.toml", "python")];
         let (_, language) = marks.into_iter().find(|(file, _)| folder.join(file).is_file()).unwrap();
         let component = components::built(folder, &[&salve_tests::root().join("sdk").join(language)]);

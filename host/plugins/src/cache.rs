@@ -3,7 +3,8 @@
 //! ## What always holds
 //! - the folder is this user's and nobody else can write in it; else it is not used
 //! - files are written whole and put in place by rename
-//! - a file is loaded only if its digest is the one noted when it was written
+//! - a file is loaded only if its digest is the one noted when it was written: it is computed again at the first load after each
+//!   boot, and whenever the file is not, by inode, size and times, the one for which it was computed since (ADR 12)
 //! - a component in here has been admitted: admission stands before compilation, and its rules are part of the key
 
 use crate::{contract, pack, precompiled};
@@ -15,12 +16,19 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use wasmtime::{Engine, component::Component};
 
+/// Where Linux names the running boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Raised when admission gets stricter, so that what older rules admitted is looked at again.
 const ADMISSION_VERSION: u32 = 1;
+
+/// How long ago a file must have been written for its times to tell it from what is written later: clocks of file systems tick
+/// every few milliseconds, some every second.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,9 @@ pub(crate) struct Cache {
     bytes_max: u64,
     /// Engine, contract and admission rules, as hex.
     key: String,
+    /// The running boot of this machine; none where the kernel does not name it.
+    boot: Option<String>,
+    settled: Duration,
 }
 
 /// An artefact that [`Cache`] has checked; the only thing that [`precompiled::map`] takes.
@@ -79,7 +90,13 @@ impl Cache {
         for version in contract::ContractVersion::ALL {
             version.wit().hash(&mut hasher);
         }
-        Ok(Self { folder: folder.to_owned(), bytes_max, key: format!("{:016x}", hasher.finish()) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            key: format!("{:016x}", hasher.finish()),
+            boot: fs::read_to_string(BOOT_ID).ok().map(|boot| boot.trim().to_owned()),
+            settled: SETTLED,
+        })
     }
 
     /// The compiled form of the component with this digest, if it is there and intact.
@@ -120,10 +137,17 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let noted = match fs::read_to_string(digest_file(path)) {
+        let note = match fs::read_to_string(digest_file(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            noted => noted?,
+            note => note?,
         };
+        let (noted, noted_identity) = note.split_once('\n').unwrap_or((&note, ""));
+        // Before the bytes are read: what is written while they are shows the next time.
+        let metadata = file.metadata()?;
+        let identity = self.identity(&metadata);
+        if identity.as_deref() == Some(noted_identity) {
+            return Ok(Some(Checked(path)));
+        }
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -135,7 +159,33 @@ impl Cache {
             tracing::warn!(path = %path.display(), "Compiled plugin is not as it was written; compiling it again.");
             return Ok(None);
         }
+        if let Some(identity) = identity
+            && let Err(error) = self.write(&digest_file(path), format!("{noted}\n{identity}").as_bytes())
+        {
+            tracing::debug!(path = %path.display(), %error, "Cannot note that a compiled plugin was checked.");
+        }
         Ok(Some(Checked(path)))
+    }
+
+    /// What differs as soon as the file's bytes may: another file, another content, another boot. None if it cannot be told yet.
+    fn identity(&self, metadata: &fs::Metadata) -> Option<String> {
+        let boot = self.boot.as_ref()?;
+        let changed =
+            Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        if now.checked_sub(changed)? < self.settled {
+            return None;
+        }
+        Some(format!(
+            "{boot} {} {} {} {}.{:09} {}.{:09}",
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec()
+        ))
     }
 
     /// Writes a file whole, by rename.
@@ -186,4 +236,84 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
 /// Where the digest of an artefact is noted.
 fn digest_file(artefact: &Path) -> PathBuf {
     artefact.with_extension("sha256")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(folder: &Path) -> Cache {
+        let mut cache = Cache::open(folder, 1 << 20, &Engine::default()).unwrap();
+        cache.settled = Duration::ZERO;
+        cache
+    }
+
+    fn is_good(cache: &Cache, path: &Path) -> bool {
+        cache.check(path).unwrap().is_some()
+    }
+
+    /// Guarantees: the digest of a file is computed once in a boot, as long as nobody touches the file; then again, and what does
+    /// not have it is not loaded.
+    #[test]
+    fn digests_are_computed_once_in_a_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = cache(folder.path());
+        cache.store(b"native code", "abc").unwrap();
+        let path = cache.artefact("abc");
+        assert!(is_good(&cache, &path));
+        let note = fs::read_to_string(digest_file(&path)).unwrap();
+        let (digest, identity) = note.split_once('\n').unwrap();
+        assert_eq!(digest, pack::digest(b"native code"));
+
+        // A digest that would not be found shows whether it was looked for.
+        let lie = |identity: &str| {
+            fs::write(digest_file(&path), format!("{}\n{identity}", "0".repeat(64))).unwrap()
+        };
+        lie(identity);
+        assert!(is_good(&cache, &path));
+        lie("");
+        assert!(!is_good(&cache, &path));
+        lie(identity);
+        cache.boot = Some("another".into());
+        assert!(!is_good(&cache, &path));
+    }
+
+    /// Guarantees: a file that was written to, or replaced by another of its size and times, is computed anew.
+    #[test]
+    fn what_was_touched_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        cache.store(b"native code", "abc").unwrap();
+        let path = cache.artefact("abc");
+        assert!(is_good(&cache, &path));
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let pretend = |path: &Path| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(modified).unwrap();
+        };
+        let other = folder.path().join("other");
+        fs::write(&other, b"native coda").unwrap();
+        pretend(&other);
+        fs::rename(&other, &path).unwrap();
+        assert!(!is_good(&cache, &path));
+        fs::write(&path, b"native code").unwrap();
+        pretend(&path);
+        assert!(is_good(&cache, &path));
+        // Longer: the clock of the file system may not have ticked.
+        fs::write(&path, b"native code and more").unwrap();
+        pretend(&path);
+        assert!(!is_good(&cache, &path));
+    }
+
+    /// Guarantees: a file that was written just now is not known by its times: they may still be those of the next write.
+    #[test]
+    fn new_files_are_always_computed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = cache(folder.path());
+        cache.settled = Duration::from_secs(3_600);
+        cache.store(b"native code", "abc").unwrap();
+        let path = cache.artefact("abc");
+        assert!(is_good(&cache, &path) && is_good(&cache, &path));
+        assert_eq!(fs::read_to_string(digest_file(&path)).unwrap(), pack::digest(b"native code"));
+    }
 }

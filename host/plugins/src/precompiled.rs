@@ -3,7 +3,8 @@
 //! `wasmtime` can make a component ready from a file that it wrote earlier. It cannot check that the file holds what
 //! it wrote: whoever writes the file decides what runs in this process. So the caller, `cache`, must have shown that
 //! - only this user can write the folder, and
-//! - the file's SHA-256 is the one that was noted when this host compiled it, for this engine.
+//! - the file's SHA-256 is the one that was noted when this host compiled it, for this engine; or that this was so since the last
+//!   boot, and nothing has touched the file.
 
 use std::path::Path;
 use wasmtime::{Engine, component::Component};

@@ -7,7 +7,6 @@
 //! it runs here, once, and the component begins where it ended.
 
 mod memory;
-mod segments;
 mod start;
 mod stub;
 

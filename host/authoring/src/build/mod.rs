@@ -6,6 +6,7 @@ mod pins;
 mod python;
 mod rust;
 mod sdk;
+mod segments;
 mod tool;
 
 pub use go::StartError;

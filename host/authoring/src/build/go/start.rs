@@ -6,8 +6,7 @@
 //! - a start that calls the host, traps, or does not end gives an error with Go's own words, and no module
 
 use super::{
-    super::BuildError,
-    segments,
+    super::{BuildError, segments},
     stub::{Stub, WASI},
 };
 use salve_model::text::escape;

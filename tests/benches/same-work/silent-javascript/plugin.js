@@ -1,0 +1,9 @@
+// Says nothing.
+
+import { defineDetector } from "salve-plugin";
+
+export default defineDetector(
+  class {
+    observe() {}
+  },
+);
