@@ -50,6 +50,9 @@ fn main() -> Result<()> {
         if wanted("detector") {
             wasm_and_native(&host).await?;
         }
+        if wanted("swap") {
+            hot_swap(&host).await?;
+        }
         if wanted("action") {
             fresh_action(&host).await?;
         }
@@ -214,6 +217,38 @@ async fn wasm_and_native(host: &PluginHost) -> Result<()> {
             wasm_ns / native_ns
         );
     }
+    Ok(())
+}
+
+/// What a hot swap does between two batches: state out of one instance and into another, and all series described to it again.
+async fn hot_swap(host: &PluginHost) -> Result<()> {
+    const SERIES: u32 = 10_000;
+    const LEARNT: u64 = 100;
+    let plugin = host.load(&plugins().join("holt-winters.wasm"))?;
+    let mut active = holt_winters(host).await?;
+    let mut state = 1;
+    for sequence in 0..LEARNT {
+        active.observe(&batch(sequence, SERIES, &mut state)).await?;
+    }
+    let next_batch = Batch { added: (0..SERIES).map(added).collect(), ..batch(LEARNT, SERIES, &mut state) };
+    let mut times = Vec::new();
+    for _ in 0..30 {
+        let begun = Instant::now();
+        let snapshot = active.snapshot().await?;
+        let options = DetectorOptions {
+            name: "next".into(),
+            parameters_json: PARAMETERS.into(),
+            state: Some(snapshot),
+        };
+        let mut next = host.detector(&plugin, options).await?;
+        anyhow::ensure!(next.restore_failure().is_none());
+        next.observe(&next_batch).await?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    println!(
+        "hot swap of holt-winters with {SERIES} series, its first batch included: {:.1} ms",
+        median(times)
+    );
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod go;
 mod javascript;
+mod lean;
 mod pins;
 mod python;
 mod rust;

@@ -4,43 +4,11 @@
 //! stood do alike, so a small program has thousands of segments, up to 45,000. The host keeps an address and a length of each in
 //! every instance, and writes them when it makes one: that took longer than a call. A few zeros more in the file cost nothing.
 
-use wasm_encoder::{ConstExpr, DataSection, Module, RawSection, Section, SectionId};
-use wasmparser::{BinaryReader, BinaryReaderError, DataKind, Operator, Parser, Payload};
+use wasm_encoder::{ConstExpr, DataSection, Module, RawSection, SectionId};
+use wasmparser::{BinaryReaderError, DataKind, Operator, Parser, Payload};
 
 /// Zeros that are written rather than begin a new segment, in bytes.
 const GAP_BYTES_MAX: u64 = 1024;
-/// What a component begins with: magic number, version, layer.
-const HEADER_BYTES: usize = 8;
-/// Sections of components that hold a core module and a component (Component Model, "Binary Format").
-const CORE_MODULE: u8 = 1;
-const COMPONENT: u8 = 4;
-/// Components within components that are looked into; tools make two or three.
-const DEPTH_MAX: usize = 10;
-
-/// The component with few segments in each of its core modules, those of the components in it included.
-///
-/// # Errors
-/// If this is no component.
-pub(super) fn merge_all(component: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
-    merge_within(component, DEPTH_MAX)
-}
-
-fn merge_within(component: &[u8], depth_left: usize) -> Result<Vec<u8>, BinaryReaderError> {
-    let mut reader = BinaryReader::new(component, 0);
-    let mut merged = reader.read_bytes(HEADER_BYTES)?.to_vec();
-    while !reader.eof() {
-        let id = reader.read_u8()?;
-        let length = reader.read_var_u32()?;
-        let data = reader.read_bytes(usize::try_from(length).unwrap_or(usize::MAX))?;
-        let other = match (id, depth_left.checked_sub(1)) {
-            (CORE_MODULE, _) => merge(data)?,
-            (COMPONENT, Some(depth_left)) => Some(merge_within(data, depth_left)?),
-            _ => None,
-        };
-        RawSection { id, data: other.as_deref().unwrap_or(data) }.append_to(&mut merged);
-    }
-    Ok(merged)
-}
 
 /// A piece of memory.
 struct Piece {
@@ -130,23 +98,6 @@ mod tests {
         let far = r#"(data (i32.const 8) "a") (data (i32.const 1034) "b")"#;
         assert_eq!(merged(far), Some(module(far)));
         assert_eq!(merged(""), Some(module("")));
-    }
-
-    /// Guarantees: a component's core modules are looked at wherever they stand in it, and nothing else of it changes.
-    #[test]
-    fn components_are_looked_into() {
-        let component = |data: &str| {
-            wat::parse_str(format!(
-                r#"(component (core module (memory 1) {data}) (core module (func (export "f")))
-                     (component (core module (memory 1) {data}) (export "g" (type u32)))
-                     (@custom "salve:manifest" "{{}}"))"#
-            ))
-            .unwrap()
-        };
-        let merged = merge_all(&component(r#"(data (i32.const 8) "ab") (data (i32.const 10) "c")"#)).unwrap();
-        assert_eq!(merged, component(r#"(data (i32.const 8) "abc")"#));
-        merge_all(&merged[..merged.len() - 1]).unwrap_err();
-        merge_all(b"text").unwrap_err();
     }
 
     /// Guarantees: a module whose segments mean more than bytes at their places is left alone.

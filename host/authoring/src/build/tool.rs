@@ -1,6 +1,6 @@
 //! Running the tools of a language.
 
-use super::{BuildError, segments};
+use super::{BuildError, lean};
 use crate::Progress;
 use salve_plugins::{Manifest, wit_files};
 use std::{
@@ -82,11 +82,11 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).map_err(|error| file_error("write", path, error))
 }
 
-/// Reads the component that a tool made, with few data segments.
+/// Reads the component that a tool made, made lean.
 pub(super) fn component(path: &Path) -> Result<Vec<u8>, BuildError> {
     let wrong = |error| file_error("read the component", path, error);
     let bytes = fs::read(path).map_err(wrong)?;
-    segments::merge_all(&bytes).map_err(|error| wrong(std::io::Error::other(error)))
+    lean::component(&bytes).map_err(|error| wrong(std::io::Error::other(error)))
 }
 
 /// Reads a file of the project.

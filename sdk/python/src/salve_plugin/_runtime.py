@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
@@ -75,6 +76,9 @@ def exported(role: str, module: ModuleType) -> type:
             _guards.seal()
             return getattr(instance, name)
 
+    # What is there by now stays for good. A collection within a call would look at all of it, and write to all of it.
+    gc.collect()
+    gc.freeze()
     return Exported
 
 
