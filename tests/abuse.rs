@@ -25,6 +25,8 @@ mod arena;
 mod attack;
 #[path = "abuse/detectors.rs"]
 mod detectors;
+#[path = "abuse/fairness.rs"]
+mod fairness;
 #[path = "abuse/guest.rs"]
 mod guest;
 #[path = "abuse/loading.rs"]
@@ -39,6 +41,8 @@ mod senders;
 mod server;
 #[path = "abuse/traces_left.rs"]
 mod traces_left;
+#[path = "abuse/trust.rs"]
+mod trust;
 
 use arena::Arena;
 use attack::Attack;
@@ -59,6 +63,8 @@ fn main() {
             actions::attacks(),
             network::attacks(),
             senders::attacks(),
+            trust::attacks(),
+            fairness::attacks(),
             operator::attacks(),
         ]
         .into_iter()

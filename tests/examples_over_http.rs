@@ -259,6 +259,7 @@ plugin = "open-ticket"
 capability = "http"
 verbs = ["get", "send"]
 targets = ["tracker"]
+may_send = true
 http = {{ methods = ["GET", "POST"], paths = ["/api/tickets"], headers = ["content-type"], safe_read = true, keyed = true, reversible = true }}
 arguments.body = {{ pattern = '{{"description":"Salve sees *' }}
 [[grant]]
@@ -266,6 +267,7 @@ plugin = "open-ticket"
 capability = "http"
 verbs = ["send"]
 targets = ["tracker"]
+may_send = true
 http = {{ methods = ["POST"], paths = ["/api/tickets"], keyed = true, reversible = true }}
 "#
     );

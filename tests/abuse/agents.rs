@@ -55,6 +55,7 @@ pub fn attacks() -> Vec<Attack> {
             ),
             "breaks the component model's rules",
         ),
-        attack("nonsense", || crate::detectors::module("agent-nonsense"), "make no sense"),
+        // Among its nonsense is a cause, so no agent is asked after it: the others here must come before it by name.
+        attack("utters-nonsense", || crate::detectors::module("agent-nonsense"), "make no sense"),
     ]
 }

@@ -130,6 +130,9 @@ const POLICY: &str = r#"
 fn decide(incident, findings, catalogue, history) {
     let service = incident.services[0];
     let action = service;
+    if service.starts_with("crowd-") {
+        action = service.sub_string(0, service.len() - 3);
+    }
     let parameters = #{};
     if service == "control" {
         action = "set-config";
@@ -215,7 +218,7 @@ impl Arena {
             paused: Arc::default(),
             runtime,
         };
-        let services: Vec<String> = attacks.iter().filter_map(Attack::service).collect();
+        let services: Vec<String> = attacks.iter().flat_map(Attack::services).collect();
         arena.send(services);
         let mut status = status;
         let warm = arena.wait("detectors are warm", || {

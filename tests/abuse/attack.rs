@@ -2,6 +2,7 @@
 
 use crate::{
     arena::{Arena, VICTIM},
+    fairness::Crowd,
     guest::Action,
 };
 use anyhow::{Context, Result, ensure};
@@ -23,6 +24,8 @@ enum Kind {
     Free { config: String, run: Run },
     /// An action that a policy calls.
     Action(Box<ActionAttack>),
+    /// An action that is called for many services at one time.
+    Crowd(Box<Crowd>),
 }
 
 /// An action that a policy calls for an incident of the service of its name, and what must be seen.
@@ -39,6 +42,10 @@ pub struct ActionAttack {
     pub log: Vec<&'static str>,
     /// What the file holds in the end, if not what it held before.
     pub left: Option<&'static str>,
+    /// A version that is dropped over the first one, and tried beside it.
+    pub then: Option<Action>,
+    /// What must hold in the end.
+    pub finally: Option<fn(&Arena) -> Result<()>>,
     /// Something more that must hold, or happen, once the incident is open.
     pub meanwhile: Option<fn(&Arena) -> Result<()>>,
 }
@@ -67,11 +74,17 @@ impl Attack {
         Self { name: format!("{theme}::{}", attack.guest.name), kind: Kind::Action(Box::new(attack)) }
     }
 
-    /// The service whose sickness triggers it.
-    pub fn service(&self) -> Option<String> {
+    /// An attack by many calls of one action.
+    pub fn crowd(crowd: Crowd) -> Self {
+        Self { name: format!("fair::{}", crowd.guest.name), kind: Kind::Crowd(Box::new(crowd)) }
+    }
+
+    /// The services whose sickness triggers it.
+    pub fn services(&self) -> Vec<String> {
         match &self.kind {
-            Kind::Free { .. } => None,
-            Kind::Action(attack) => Some(attack.guest.name.into()),
+            Kind::Free { .. } => Vec::new(),
+            Kind::Action(attack) => vec![attack.guest.name.into()],
+            Kind::Crowd(crowd) => crowd.services(),
         }
     }
 
@@ -79,6 +92,7 @@ impl Attack {
     pub fn config(&self, nasty: &SocketAddr, forbidden: &SocketAddr) -> String {
         let attack = match &self.kind {
             Kind::Free { config, .. } => return config.clone(),
+            Kind::Crowd(crowd) => return crowd.config(),
             Kind::Action(attack) => attack,
         };
         let name = attack.guest.name;
@@ -95,6 +109,9 @@ impl Attack {
 
     /// Puts files where the daemon will look for them when it starts.
     pub fn prepare(&self, daemon: &Daemon, _nasty: &SocketAddr) -> Result<()> {
+        if let Kind::Crowd(crowd) = &self.kind {
+            crowd.prepare(daemon)?;
+        }
         if let Kind::Action(attack) = &self.kind {
             let name = attack.guest.name;
             std::fs::write(daemon.path(&format!("{name}.toml")), VICTIM)?;
@@ -108,6 +125,7 @@ impl Attack {
         match &self.kind {
             Kind::Free { run, .. } => run(arena)?,
             Kind::Action(attack) => attack.run(arena)?,
+            Kind::Crowd(crowd) => crowd.run(arena)?,
         }
         arena.control_goes_on()
     }
@@ -130,6 +148,7 @@ impl Attack {
         match &self.kind {
             Kind::Free { .. } => None,
             Kind::Action(attack) => Some(attack.guest.name),
+            Kind::Crowd(crowd) => Some(crowd.guest.name),
         }
     }
 }
@@ -137,6 +156,12 @@ impl Attack {
 impl ActionAttack {
     fn run(&self, arena: &Arena) -> Result<()> {
         let name = self.guest.name;
+        if let Some(then) = &self.then {
+            arena.drop_plugin(name, &then.component()?)?;
+            arena.wait(&format!("the other version of `{name}` is tried"), || {
+                Ok(arena.versions(name)?.iter().any(|version| version["stage"] == "shadow"))
+            })?;
+        }
         arena.sicken(name, true);
         let mut newest = None;
         arena.wait(&format!("an incident of `{name}` is open"), || {
@@ -173,7 +198,7 @@ impl ActionAttack {
         let (file, expected) = (arena.daemon.path(&format!("{name}.toml")), self.left.unwrap_or(VICTIM));
         let left = std::fs::read_to_string(file)?;
         ensure!(left == expected, "the victim's file is now:\n{left}");
-        Ok(())
+        self.finally.map_or(Ok(()), |finally| finally(arena))
     }
 }
 

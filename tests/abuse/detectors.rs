@@ -31,15 +31,16 @@ pub fn packed(module: &[u8], name: &str, manifest: &str) -> Result<Vec<u8>> {
 }
 
 /// A detector whose functions are these.
-struct Detector {
-    memory: &'static str,
-    configure: &'static str,
-    observe: &'static str,
-    snapshot: &'static str,
-    restore: &'static str,
+pub struct Detector {
+    pub memory: &'static str,
+    pub configure: &'static str,
+    pub observe: &'static str,
+    pub snapshot: &'static str,
+    pub restore: &'static str,
 }
 
-const QUIET: Detector = Detector {
+/// One that says nothing.
+pub const QUIET: Detector = Detector {
     memory: "(memory (export \"memory\") 2)",
     configure: "(i32.const 0)",
     observe: "(i32.const 0)",
@@ -48,7 +49,8 @@ const QUIET: Detector = Detector {
 };
 
 impl Detector {
-    fn module(&self) -> Result<Vec<u8>> {
+    /// The core module.
+    pub fn module(&self) -> Result<Vec<u8>> {
         let Self { memory, configure, observe, snapshot, restore } = self;
         Ok(wat::parse_str(format!(
             "(module {memory} {REALLOC}\n\

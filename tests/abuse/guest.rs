@@ -243,17 +243,26 @@ impl Module {
         body
     }
 
-    /// A call whose answer's first byte says whether it failed; which is logged.
+    /// A call whose answer's first byte says whether it failed; which is logged, and apart from that if it was refused because
+    /// the recording of a trial does not have it.
     fn call(&mut self, name: &'static str, arguments: &[u32], index: usize) -> String {
         self.imports.insert(name);
         self.imports.insert("log.write");
         let [good, length] = self.text(&format!("call {index} of {name}: yes"));
         let [bad, _] = self.text(&format!("call {index} of {name}: no."));
+        let [missing, missing_length] = self.text(&format!("call {index} of {name}: not recorded"));
+        // call-error stands where the answer would: at 4, or at 8 if that has 64-bit numbers. First it says denied (0), and four
+        // bytes on, why: not-recorded (2).
+        let at = ANSWER + if name == "http.get" { 4 } else { 8 };
         let arguments: String = arguments.iter().map(|word| format!(" (i32.const {word})")).collect();
         format!(
             "(call ${name}{arguments} (i32.const {ANSWER})) (call $log.write (i32.const 1) \
              (select (i32.const {bad}) (i32.const {good}) (i32.load8_u (i32.const {ANSWER}))) \
-             (i32.const {length}) (i32.const 0) (i32.const 0))"
+             (i32.const {length}) (i32.const 0) (i32.const 0)) \
+             (if (i32.and (i32.load8_u (i32.const {ANSWER})) (i32.and (i32.eqz (i32.load8_u (i32.const {at}))) \
+             (i32.eq (i32.load8_u (i32.const {})) (i32.const 2)))) (then (call $log.write (i32.const 1) \
+             (i32.const {missing}) (i32.const {missing_length}) (i32.const 0) (i32.const 0))))",
+            at + 4
         )
     }
 

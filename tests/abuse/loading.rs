@@ -68,7 +68,7 @@ fn path(arena: &Arena, name: &str) -> PathBuf {
 }
 
 /// Waits until `salve plugin list` and the ledger say that the file was refused, in these words, and takes it away.
-fn is_refused(arena: &Arena, name: &str, words: &str) -> Result<()> {
+pub fn is_refused(arena: &Arena, name: &str, words: &str) -> Result<()> {
     let mut said = None;
     let seen = arena.wait(&format!("`{name}` is refused: {words}"), || {
         said = arena.plugin(name)?;
@@ -280,14 +280,7 @@ fn bombs() -> Vec<Attack> {
             self::text(&text, &manifest("guest", "agent", ""))
         }),
         refused("too-large", "is larger than", || Ok(vec![0; (64 << 20) + 1])),
-        refused("compiler-bomb", "bytes that compiling may use", || {
-            // Six million bytes of code, of which a compiler makes hundreds of millions.
-            packed_as(
-                &one_function("(drop (i32.add (i32.const 1) (i32.const 2))) ", 1_000_000)?,
-                "bomb",
-                "agent",
-            )
-        }),
+        Attack::free("load::compiler-bomb", compiler_bomb),
         Attack::free("load::huge-function", |arena: &Arena| {
             // Takes a while to compile, in another process than telemetry and healing.
             let module = one_function("(drop (i32.add (i32.const 1) (i32.const 2))) ", 150_000)?;
@@ -298,6 +291,21 @@ fn bombs() -> Vec<Attack> {
             arena.remove_plugin("huge-function")
         }),
     ]
+}
+
+/// Six million bytes of code, of which a compiler makes hundreds of millions. While it tries, another plugin is loaded.
+fn compiler_bomb(arena: &Arena) -> Result<()> {
+    let (bomb, beside) = ("a-compiler-bomb", "zz-beside-a-bomb");
+    let code = "(drop (i32.add (i32.const 1) (i32.const 2))) ";
+    arena.drop_plugin(bomb, &packed_as(&one_function(code, 1_000_000)?, "bomb", "agent")?)?;
+    arena.drop_plugin(beside, &packed_as(&one_function(code, 1)?, beside, "agent")?)?;
+    let loaded = arena.wait("another plugin is loaded", || Ok(arena.plugin(beside)?.is_some()));
+    let is_over = arena.plugin(bomb)?.is_some();
+    arena.remove_plugin(beside)?;
+    is_refused(arena, bomb, "bytes that compiling may use")?;
+    loaded?;
+    ensure!(!is_over, "the other plugin had to wait for the bomb");
+    Ok(())
 }
 
 /// An agent of one function that repeats the same code.

@@ -7,6 +7,8 @@ use crate::{
 
 /// Lets an action make GETs below `/api` of its target.
 const MAY_GET: &str = "capability = \"http\"\nverbs = [\"get\"]\nhttp = { methods = [\"GET\"], paths = [\"/api\"], headers = [\"x-reason\"] }\n";
+/// The same, for one that reads telemetry.
+const MAY_SEND: &str = "capability = \"http\"\nverbs = [\"get\"]\nmay_send = true\nhttp = { methods = [\"GET\"], paths = [\"/api\"] }\n";
 /// The same, with a secret that the host adds.
 const MAY_GET_WITH_SECRET: &str = "capability = \"http\"\nverbs = [\"get\"]\n\
     http = { methods = [\"GET\"], paths = [\"/api\"], secret = \"kept\" }\n";
@@ -81,6 +83,17 @@ fn requests() -> Vec<Attack> {
         refused("reads-while-planning", "/api", |attack| {
             attack.guest.plan = std::mem::take(&mut attack.guest.execute);
             attack.ledger = vec!["safe_read"];
+        }),
+        refused("telemetry-sent-away", "/api/telemetry", |attack| {
+            // It could tell the server what it has read; its grant does not say that it may.
+            attack.guest.execute.insert(0, Does::Telemetry(1));
+            attack.log = vec!["call 1 of http.get: no."];
+            attack.ledger.push("may_send = true");
+        }),
+        gets("telemetry-sent-as-granted", "/api/granted", true, |attack| {
+            attack.guest.execute.insert(0, Does::Telemetry(1));
+            attack.log = vec!["call 1 of http.get: yes"];
+            attack.grants = vec![MAY_SET_POOL, MAY_SEND];
         }),
         refused("message-not-granted", "/api", |attack| {
             attack.guest.capabilities.push(("notify", vec!["send"]));

@@ -20,6 +20,8 @@ mod arena;
 mod attack;
 #[path = "../abuse/detectors.rs"]
 mod detectors;
+#[path = "../abuse/fairness.rs"]
+mod fairness;
 #[path = "../abuse/guest.rs"]
 mod guest;
 #[path = "../abuse/loading.rs"]

@@ -33,6 +33,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) needs_safe_read: bool,
     /// The inverse that an approved plan states: the value before may lie outside of what the plugin may set.
     pub(crate) is_undo: bool,
+    /// The plugin reads telemetry: where data leaves, the grant must say that it may.
+    pub(crate) reads_telemetry: bool,
+}
+
+impl Ask<'_> {
+    /// Data of the plugin's choice leaves, and telemetry could be in it.
+    fn sends(&self) -> bool {
+        self.reads_telemetry && matches!(self.capability, "http" | "notify")
+    }
 }
 
 /// The first grant that allows the call.
@@ -108,6 +117,9 @@ fn within(grant: &Grant, ask: &Ask<'_>) -> Result<(), String> {
             return Err(format!("the grant's headers lack `{}`", escape(name, 100)));
         }
     }
+    if ask.sends() && !grant.may_send {
+        return Err("the plugin reads telemetry, and the grant does not say `may_send = true`".into());
+    }
     Ok(())
 }
 
@@ -159,6 +171,9 @@ fn toml_that_allows(ask: &Ask<'_>, closest: Option<&str>) -> String {
     grant["capability"] = toml_edit::value(ask.capability);
     grant["verbs"] = toml_edit::value(Array::from_iter([ask.verb]));
     grant["targets"] = toml_edit::value(Array::from_iter([ask.target.0.as_str()]));
+    if ask.sends() {
+        grant["may_send"] = toml_edit::value(true);
+    }
     let mut bounds = Table::new();
     bounds.set_dotted(true);
     let mut one_of = |name: &str, text: &str| {
@@ -230,6 +245,7 @@ mod tests {
             http: None,
             needs_safe_read: false,
             is_undo: false,
+            reads_telemetry: false,
         }
     }
 
@@ -282,6 +298,41 @@ mod tests {
         33
         [[grant]]"""] }
         "#);
+    }
+
+    /// Guarantees: where data leaves, a plugin that reads telemetry needs `may_send`, one that does not read it needs nothing
+    /// more; the refusal says so and shows the way; what stays at home asks for nothing.
+    #[test]
+    fn telemetry_leaves_by_name_only() {
+        let (plugin, target) = (PluginName("tell".into()), TargetId("people".into()));
+        let ask = |capability: &'static str, reads_telemetry| Ask {
+            capability,
+            verb: "send",
+            must_be_bounded: Vec::new(),
+            arguments: Arguments::new(),
+            reads_telemetry,
+            ..set(&plugin, &target, None)
+        };
+        let silent = [grant(
+            "[[grant]]\nplugin = 'tell'\ncapability = 'notify'\nverbs = ['send']\ntargets = ['people']\n",
+        )];
+        assert!(check(&silent, &ask("notify", false)).is_ok());
+        let toml = check(&silent, &ask("notify", true)).unwrap_err();
+        insta::assert_snapshot!(toml, @r#"
+        # the plugin reads telemetry, and the grant does not say `may_send = true`
+        [[grant]]
+        plugin = "tell"
+        capability = "notify"
+        verbs = ["send"]
+        targets = ["people"]
+        may_send = true
+        "#);
+        assert!(check(&[grant(&toml)], &ask("notify", true)).is_ok());
+
+        let at_home = [grant(
+            "[[grant]]\nplugin = 'tell'\ncapability = 'config'\nverbs = ['send']\ntargets = ['people']\n",
+        )];
+        assert!(check(&at_home, &ask("config", true)).is_ok());
     }
 
     /// Guarantees: path prefixes end at segments.

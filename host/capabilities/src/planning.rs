@@ -251,7 +251,7 @@ impl Shared {
     pub(crate) async fn permit<'r>(
         self: &Arc<Self>,
         registry: &'r Registry,
-        plugin: &PluginName,
+        (plugin, reads_telemetry): (&PluginName, bool),
         checked: &Checked,
         is_undo: bool,
     ) -> Result<(String, &'r Grant), CallError> {
@@ -289,6 +289,7 @@ impl Shared {
             http,
             needs_safe_read: false,
             is_undo,
+            reads_telemetry,
         };
         let grant = grants::check(&registry.config.grants, &ask)
             .map_err(|toml| CallError::Denied(Denied::NotGranted(toml)))?;
@@ -333,7 +334,8 @@ impl Brokers {
     /// against what each broker can do; objects, state before, inverse and class as the brokers say.
     ///
     /// A step on an object that an earlier step of the plan changes has the state before that the earlier step leaves,
-    /// where that can be said, and none where it cannot (a process that is yet to be started).
+    /// where that can be said, and none where it cannot (a process that is yet to be started). `reads_telemetry`: the plugin
+    /// can, and so what it sends could contain it.
     ///
     /// # Errors
     /// The first step that cannot be: [`CallError::Denied`] with the TOML that would allow it, [`CallError::NotFound`],
@@ -341,19 +343,20 @@ impl Brokers {
     pub async fn complete_plan(
         &self,
         plugin: &PluginName,
+        reads_telemetry: bool,
         raw_steps: Vec<RawStep>,
     ) -> Result<Vec<Step>, CallError> {
         if raw_steps.len() > STEPS_MAX {
             return Err(CallError::Denied(Denied::Limit(format!("{STEPS_MAX} steps in one plan"))));
         }
-        let registry = self.shared.registry();
+        let (registry, caller) = (self.shared.registry(), (plugin, reads_telemetry));
         let mut keys_after: BTreeMap<(TargetId, String), String> = BTreeMap::new();
         let mut processes_touched: BTreeSet<String> = BTreeSet::new();
         let mut steps = Vec::with_capacity(raw_steps.len());
         for (index, raw) in raw_steps.into_iter().enumerate() {
             let wrong = |reason: String| CallError::Failed(format!("step {index}: {reason}"));
             let checked = Checked::from_raw(&raw).map_err(wrong)?;
-            let (object, grant) = self.shared.permit(&registry, plugin, &checked, false).await?;
+            let (object, grant) = self.shared.permit(&registry, caller, &checked, false).await?;
             let (before, inverse, class) = match &checked.effect {
                 Effect::Process => {
                     let touched = !processes_touched.insert(object.clone());
@@ -386,7 +389,7 @@ impl Brokers {
                             let back = RawStep { arguments: given.clone(), inverse: None, ..raw.clone() };
                             let back = Checked::from_raw(&back)
                                 .map_err(|reason| wrong(format!("its inverse makes no sense: {reason}")))?;
-                            self.shared.permit(&registry, plugin, &back, true).await?;
+                            self.shared.permit(&registry, caller, &back, true).await?;
                             serde_json::from_str(given).map(|value| canonical(&value)).ok()
                         }
                         _ => None,

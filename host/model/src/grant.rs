@@ -20,6 +20,9 @@ pub struct Grant {
     /// may load unsigned.
     #[serde(default)]
     pub digest: Option<String>,
+    /// The plugin reads telemetry, and what it sends here (`http`, `notify`) may contain it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_send: bool,
     /// Bounds on arguments by name, for instance `arguments.key = { one_of = ["pool.size"] }`.
     #[serde(default)]
     pub arguments: BTreeMap<String, Bound>,

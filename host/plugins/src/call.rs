@@ -1,6 +1,7 @@
 //! One call of an agent or action: a fresh instance, on a guest thread, within its limits.
 
 use crate::{
+    computing::Computing,
     counters::add,
     error::{GuestError, GuestErrorKind},
     guest::{self, Budget, GuestState},
@@ -50,8 +51,8 @@ where
         + 'static,
 {
     plugin.check_quarantine(call)?;
-    let stopping = |_| plugin.error(call, GuestErrorKind::Stopping);
-    let turn = host.calls.clone().acquire_owned().await.map_err(stopping)?;
+    let turn = host.calls.take(plugin.name()).await;
+    let turn = turn.ok_or_else(|| plugin.error(call, GuestErrorKind::Stopping))?;
     let broker = tokio::runtime::Handle::current();
     let writes = WritesInFlight::default();
     let of_guest = (host.clone(), plugin.clone(), writes.clone());
@@ -64,6 +65,7 @@ where
         state.now_ns = reach.now_ns;
         state.broker = Some(broker);
         state.writes = writes;
+        state.computing = Some(Computing::new(&plugin.identity.computing));
         run_in(&host, &plugin, state, run).await
     }));
     let ended = (&mut task.0).await;

@@ -70,6 +70,13 @@ const WIT: &[(&str, &str)] = &[
 /// The package that plugins are written against.
 pub(crate) const PACKAGE: &str = "salve:plugin";
 
+/// Whether an import is the interface through which telemetry is read, of any version.
+#[must_use]
+pub fn is_telemetry(import: &str) -> bool {
+    let interface = import.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix("/telemetry"));
+    interface.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
 /// A capability interface and its functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capability {

@@ -1,6 +1,7 @@
 //! One guest instance's side of the host: what it has used up, and how its failures are told apart.
 
 use crate::{
+    computing::Computing,
     config::Limits,
     counters::{PluginCounters, add},
     error::GuestErrorKind,
@@ -32,6 +33,8 @@ pub(crate) struct GuestState {
     /// Where the session's calls run.
     pub(crate) broker: Option<tokio::runtime::Handle>,
     pub(crate) writes: WritesInFlight,
+    /// Shares the guest threads with other calls of the plugin; none on a thread of its own.
+    pub(crate) computing: Option<Computing>,
     /// The guest's clock stood at this when the call began, Unix nanoseconds ...
     pub(crate) now_ns: u64,
     /// ... which was then.
@@ -68,6 +71,8 @@ pub(crate) struct PluginIdentity {
     pub(crate) digest: String,
     pub(crate) limits: Limits,
     pub(crate) counters: PluginCounters,
+    /// Shared by all its calls, see [`Computing`].
+    pub(crate) computing: Arc<tokio::sync::Semaphore>,
     /// See `HostConfig`.
     pub(crate) virtual_clock: bool,
     /// See `HostConfig`.
@@ -91,6 +96,7 @@ impl GuestState {
             session: None,
             broker: None,
             writes: WritesInFlight::default(),
+            computing: None,
             now_ns: 0,
             began: tokio::time::Instant::now(),
             limiter: Limiter::new(&limits),
@@ -105,6 +111,9 @@ impl GuestState {
 
     /// Counts a call to the host.
     pub(crate) fn count_host_call(&mut self) -> wasmtime::Result<()> {
+        if let Some(computing) = &self.computing {
+            computing.let_go();
+        }
         let limit = self.plugin.limits.host_calls;
         self.host_calls += 1;
         if self.host_calls > limit {
@@ -166,7 +175,10 @@ pub(crate) fn new_store(engine: &wasmtime::Engine, state: GuestState) -> Store<G
             return Err(wasmtime::Error::new(LimitHit));
         }
         // Other guests of this thread get their turn, and the wall clock is looked at.
-        Ok(UpdateDeadline::Yield(1))
+        Ok(match &state.computing {
+            Some(computing) => UpdateDeadline::YieldCustom(1, Box::pin(computing.clone().pass_on())),
+            None => UpdateDeadline::Yield(1),
+        })
     });
     store
 }

@@ -4,9 +4,9 @@ use crate::{
     admission::{self, Refusal},
     bindings::exports::salve::plugin::{act, consult, detect},
     cache::{Cache, CacheError},
-    compiler,
+    compiler, computing,
     config::{HostConfig, Limits},
-    contract::ContractVersion,
+    contract::{self, ContractVersion},
     counters::{Counters, PluginCounters},
     engine,
     error::{GuestError, GuestErrorKind},
@@ -16,6 +16,7 @@ use crate::{
     meter::Ticker,
     pack,
     parameters::ParameterSchema,
+    turns::Turns,
 };
 use salve_model::text::escape;
 use std::{
@@ -26,11 +27,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Runtime, sync::Semaphore};
+use tokio::runtime::Runtime;
 use wasmtime::{
     Engine,
     component::{Component, InstancePre},
 };
+
+/// Largest component that is compiled among the small ones, in bytes.
+const SMALL_BYTES_MAX: usize = 256 << 10;
 
 /// Why there is no plugin host.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +135,10 @@ pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     pub(crate) logs: Arc<dyn LogSink>,
-    pub(crate) calls: Arc<Semaphore>,
+    pub(crate) calls: Turns,
     cache: Cache,
-    compiling: Mutex<()>,
+    /// Of small and of large components.
+    compiling: [Mutex<()>; 2],
     /// Taken when the host is dropped.
     runtime: Option<Runtime>,
     pub(crate) guests: tokio::runtime::Handle,
@@ -167,6 +172,7 @@ pub struct Plugin {
     path: PathBuf,
     stats: LoadStats,
     parameters: ParameterSchema,
+    reads_telemetry: bool,
     quarantine: Quarantine,
 }
 
@@ -247,6 +253,12 @@ impl Plugin {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.identity.counters.read()
+    }
+
+    /// It imports the interface through which telemetry is read; what it has read it could send on.
+    #[must_use]
+    pub fn reads_telemetry(&self) -> bool {
+        self.reads_telemetry
     }
 
     /// Instructions are counted, in `fuel_total`.
@@ -355,7 +367,7 @@ impl PluginHost {
             .build()
             .map_err(PluginError::Threads)?;
         let guests = runtime.handle().clone();
-        let calls = Arc::new(Semaphore::new(usize::try_from(config.calls_max.max(1)).unwrap_or(1)));
+        let calls = Turns::new(usize::try_from(config.calls_max).unwrap_or(1));
         Ok(Self(Arc::new(HostInner {
             config,
             engine,
@@ -363,7 +375,7 @@ impl PluginHost {
             logs,
             calls,
             cache,
-            compiling: Mutex::default(),
+            compiling: Default::default(),
             runtime: Some(runtime),
             guests,
         })))
@@ -408,10 +420,13 @@ impl PluginHost {
         self.load_bytes_since(path, bytes, Instant::now())
     }
 
-    /// One at a time: each uses as many cores as there are. Who waited may find that another load has compiled the same.
+    /// One at a time, since each uses as many cores as there are; but small ones, which are soon done, do not wait for large
+    /// ones, which may take minutes. Who waited may find that another load has compiled the same.
     fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component, String> {
         let host = &*self.0;
-        let _turn = host.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        let [small, large] = &host.compiling;
+        let turns = if bytes.len() <= SMALL_BYTES_MAX { small } else { large };
+        let _turn = turns.lock().unwrap_or_else(PoisonError::into_inner);
         match host.cache.load(&host.engine, digest) {
             Some(component) => Ok(component),
             None => compiler::compile(&host.config, &host.engine, &host.cache, bytes, digest),
@@ -458,6 +473,8 @@ impl PluginHost {
             .ok_or_else(|| wasmtime::Error::msg("its contract version is not served"))
             .and_then(|version| version.exports(manifest.role, &pre))
             .map_err(compile)?;
+        let reads_telemetry =
+            component.component_type().imports(engine).any(|(name, _)| contract::is_telemetry(name));
         let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
         let counters = PluginCounters::default();
         let config = &self.0.config;
@@ -467,6 +484,7 @@ impl PluginHost {
                 digest,
                 limits,
                 counters,
+                computing: computing::of_plugin(config.guest_threads),
                 virtual_clock: config.virtual_clock,
                 count_fuel: config.count_fuel,
             }),
@@ -475,6 +493,7 @@ impl PluginHost {
             path: path.to_owned(),
             stats,
             parameters,
+            reads_telemetry,
             quarantine: Quarantine {
                 traps_max: config.quarantine_traps.max(1),
                 window: Duration::from_millis(config.quarantine_window_ms),

@@ -82,6 +82,11 @@ impl Admission {
         state.signatures = KeptSignatures { folder: config.state_directory.join("signatures") };
     }
 
+    /// Rises when other plugins may load than before.
+    pub fn generation(&self) -> u64 {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).generation
+    }
+
     /// Changes when a component must be looked at again, although its file is the same.
     pub fn mark(&self, component: &Path) -> u64 {
         let mut hasher = DefaultHasher::new();

@@ -8,11 +8,13 @@ mod config;
 mod control;
 mod daemon;
 mod logging;
+mod memory;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::goes_back();
     let arguments = commands::Arguments::parse();
     match commands::run(arguments) {
         Ok(code) => code,

@@ -459,7 +459,7 @@ impl Trial {
                     inverse: step.inverse,
                 });
                 let name = PluginName(self.plugin.name().to_owned());
-                let steps = brokers.complete_plan(&name, raw.collect()).await;
+                let steps = brokers.complete_plan(&name, self.plugin.reads_telemetry(), raw.collect()).await;
                 steps.map(|steps| steps.iter().map(StepView::of_step).collect())
             }
             // Not recorded: the plan is another one now, and the comparison will say so.
@@ -539,6 +539,7 @@ impl Trial {
                 };
                 let session = brokers.session(SessionSpec {
                     plugin: PluginName(self.plugin.name().to_owned()),
+                    reads_telemetry: self.plugin.reads_telemetry(),
                     incident: IncidentId(request.incident.id.clone()),
                     phase,
                     plan,

@@ -47,6 +47,8 @@ pub enum Phase {
 pub struct SessionSpec {
     /// Who calls.
     pub plugin: PluginName,
+    /// It can read telemetry; what it sends could contain it.
+    pub reads_telemetry: bool,
     /// For which incident.
     pub incident: IncidentId,
     /// Which guest function.
@@ -223,6 +225,7 @@ impl ActionSession {
             http: None,
             needs_safe_read: false,
             is_undo: false,
+            reads_telemetry: self.spec.reads_telemetry,
         };
         match read {
             Read::ProcessStatus { .. } | Read::ConfigKeys { .. } => {}
@@ -255,7 +258,8 @@ impl ActionSession {
         }
         let registry = self.shared.registry();
         let is_undo = self.spec.phase == Phase::Undo;
-        let (object, grant) = self.shared.permit(&registry, &self.spec.plugin, &checked, is_undo).await?;
+        let caller = (&self.spec.plugin, self.spec.reads_telemetry);
+        let (object, grant) = self.shared.permit(&registry, caller, &checked, is_undo).await?;
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if state.finished {
             return denied(Denied::Limit("the run has ended".into()));

@@ -162,6 +162,7 @@ pub(crate) fn grant(plugin: &str, capability: &str, verbs: &[&str], target: &str
         verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
         targets: vec![id(target)],
         digest: None,
+        may_send: false,
         arguments: BTreeMap::new(),
         http: None,
     }
@@ -202,12 +203,13 @@ pub(crate) fn plan(plugin: &str, steps: Vec<Step>) -> Plan {
 
 /// A plan of these steps.
 pub(crate) async fn planned(brokers: &Brokers, plugin: &str, steps: Vec<RawStep>) -> Result<Plan, CallError> {
-    Ok(plan(plugin, brokers.complete_plan(&PluginName(plugin.into()), steps).await?))
+    Ok(plan(plugin, brokers.complete_plan(&PluginName(plugin.into()), false, steps).await?))
 }
 
 pub(crate) fn spec(plan: &Plan, phase: Phase) -> SessionSpec {
     SessionSpec {
         plugin: plan.action.clone(),
+        reads_telemetry: false,
         incident: IncidentId("inc-1".into()),
         phase,
         plan: Some(plan.clone()),

@@ -5,6 +5,8 @@
 //! - a component's bytes are read and admitted in one place, `Admission::load`, whether they come from the plugin folder or
 //!   from a kept copy
 //! - which version answers is decided by `salve_rollout` alone; here its decisions are carried out
+//! - a file that takes long to load, as one that has to be compiled, holds up no other file and no reload
+//! - of a file that was replaced or removed while it was loaded, nothing is kept
 //! - a version stays in memory while a call of it is under way, whatever becomes of its file
 
 mod facts;
@@ -16,16 +18,17 @@ pub use questions::{Known, Trial};
 use super::{clock::Clock, versions::VersionStore};
 use crate::{admission::Admission, config::Config};
 use facts::facts;
-use folder::{FileMark, list};
+use folder::{FileMark, list, mark};
 use salve_model::text::escape;
-use salve_plugins::{Plugin, PluginHost};
+use salve_plugins::{Manifest, Plugin, PluginHost};
 use salve_rollout::{Change, Input, Refusal, Rollout, Rules, Stage};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Loaded plugins by name. Clones share them.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub struct Catalogue {
     store: VersionStore,
     clock: Clock,
     state: Arc<RwLock<State>>,
+    /// Held while the folder is listed, so that what is noted of it is never older than what was.
+    looking: Arc<Mutex<()>>,
     news: Arc<Notify>,
 }
 
@@ -43,6 +48,11 @@ struct State {
     /// By digest.
     loaded: BTreeMap<String, Arc<Plugin>>,
     files: BTreeMap<PathBuf, PluginFile>,
+    loading: BTreeMap<PathBuf, Loading>,
+    /// Digests of versions that may not load any more.
+    revoked: BTreeSet<String>,
+    /// Of the trust by which versions without a file were judged last.
+    judged_generation: u64,
     agents: Vec<String>,
     /// Not yet carried out by [`Catalogue::take_changes`].
     changes: Vec<Change>,
@@ -60,6 +70,13 @@ struct PluginFile {
     problem: Option<String>,
 }
 
+/// A file that is being loaded.
+struct Loading {
+    mark: FileMark,
+    /// Closes when it is done.
+    done: watch::Receiver<()>,
+}
+
 impl Catalogue {
     /// An empty catalogue that remembers what `store` remembers.
     ///
@@ -71,6 +88,9 @@ impl Catalogue {
             rollout,
             loaded: BTreeMap::new(),
             files: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+            judged_generation: 0,
             agents: Vec::new(),
             changes: Vec::new(),
             last_errors: BTreeMap::new(),
@@ -81,6 +101,7 @@ impl Catalogue {
             store,
             clock,
             state: Arc::new(RwLock::new(state)),
+            looking: Arc::default(),
             news: Arc::default(),
         })
     }
@@ -101,76 +122,169 @@ impl Catalogue {
     }
 
     /// Looks at the folder again: loads what is new or replaced, forgets what is gone. A file that cannot be loaded
-    /// leaves the version that was there. Returns whether anything changed.
-    pub async fn scan(&self, directory: &Path) -> bool {
-        let found = match list(directory, &self.admission) {
+    /// leaves the version that was there. `patience`: how long one file is waited for, without end if there is none; a file
+    /// that takes longer is loaded none the less, and its version noted then.
+    pub async fn scan(&self, directory: &Path, patience: Option<Duration>) {
+        let found = match self.look(directory) {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(directory = %directory.display(), %error, "Cannot read the plugin folder.");
-                return false;
+                return;
             }
         };
-        let mut changed = self.forget_gone(&found);
-        for (path, mark) in &found {
-            if self.read().files.get(path).is_some_and(|file| file.mark == *mark) {
-                continue;
-            }
-            changed = true;
-            let (host, admission, file) = (self.host.clone(), self.admission.clone(), path.clone());
-            let loaded = tokio::task::spawn_blocking(move || admission.load(&host, &file)).await;
-            let result = match loaded {
-                Ok(Ok((plugin, bytes))) => self.insert(path, plugin, &bytes),
-                Ok(Err(refused)) => {
-                    if let Some(digest) = refused.digest {
-                        self.revoke(digest, &refused.why);
-                    }
-                    Err(refused.why)
-                }
-                Err(error) => Err(format!("loading stopped: {error}")),
-            };
-            let mut state = self.write();
-            let file = state.files.entry(path.clone()).or_insert_with(|| PluginFile {
-                mark: mark.clone(),
-                plugin: None,
-                digest: None,
-                problem: None,
-            });
-            file.mark = mark.clone();
-            match result {
-                Ok((name, digest)) => {
-                    let before = file.plugin.replace(name.clone()).filter(|before| *before != name);
-                    file.digest = Some(digest);
-                    file.problem = None;
-                    if let Some(before) = before {
-                        self.note(&mut state, Input::Gone { name: before });
-                    }
-                }
-                Err(why) => {
-                    tracing::error!(path = %path.display(), why = %escape(&why, 1_000), "Plugin refused.");
-                    file.problem = Some(why);
-                }
+        // In the order of their names: of two files that hold the same plugin, the first is it.
+        for path in found {
+            let Some(mut done) = self.begin(&path) else { continue };
+            let ended = async { while done.changed().await.is_ok() {} };
+            match patience {
+                None => ended.await,
+                Some(patience) => drop(tokio::time::timeout(patience, ended).await),
             }
         }
+        self.judge_kept().await;
         self.settle().await;
-        changed
     }
 
-    fn forget_gone(&self, found: &BTreeMap<PathBuf, FileMark>) -> bool {
+    /// Judges versions anew that no file in the folder holds, if other plugins may load than before: those that answer in
+    /// another's place, and those that a rollback would go to.
+    async fn judge_kept(&self) {
+        let generation = self.admission.generation();
+        let digests: Vec<String> = {
+            let mut state = self.write();
+            if std::mem::replace(&mut state.judged_generation, generation) == generation {
+                return;
+            }
+            let in_files: BTreeSet<&String> =
+                state.files.values().filter_map(|file| file.digest.as_ref()).collect();
+            let plugins = state.rollout.plugins().values();
+            let kept = plugins
+                .flat_map(|plugin| plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous));
+            kept.filter(|digest| !in_files.contains(digest)).cloned().collect()
+        };
+        for digest in digests {
+            let (admission, store) = (self.admission.clone(), self.store.clone());
+            let judged = tokio::task::spawn_blocking(move || {
+                let path = store.checked(&digest).ok()?;
+                let bytes = std::fs::read(&path).ok()?;
+                let manifest = Manifest::of_component(&bytes).ok()?;
+                admission.identity(&path, &bytes, &manifest).err()
+            });
+            // What cannot be read cannot be loaded either, once it is needed.
+            let Ok(Some(refused)) = judged.await else { continue };
+            if let Some(digest) = refused.digest {
+                self.revoke(&mut self.write(), digest, &refused.why);
+            }
+        }
+    }
+
+    /// Files that are there; those that are not any more are forgotten.
+    fn look(&self, directory: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = list(directory)?;
+        self.forget_gone(&found);
+        Ok(found)
+    }
+
+    /// Begins to load a file, if it is not as it was, or joins who does. None: there is nothing to wait for.
+    fn begin(&self, path: &Path) -> Option<watch::Receiver<()>> {
+        // A file that vanished since the folder was listed is forgotten the next time.
+        let mark = mark(path, &self.admission)?;
         let mut state = self.write();
-        let gone: Vec<_> = state.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        if state.files.get(path).is_some_and(|file| file.mark == mark) {
+            state.loading.remove(path);
+            return None;
+        }
+        if let Some(loading) = state.loading.get(path).filter(|loading| loading.mark == mark) {
+            return Some(loading.done.clone());
+        }
+        let (end, done) = watch::channel(());
+        state.loading.insert(path.to_owned(), Loading { mark: mark.clone(), done: done.clone() });
+        drop(state);
+        let (catalogue, path) = (self.clone(), path.to_owned());
+        tokio::spawn(async move {
+            catalogue.load(&path, mark).await;
+            drop(end);
+        });
+        Some(done)
+    }
+
+    async fn load(&self, path: &Path, mark: FileMark) {
+        let (host, admission, file) = (self.host.clone(), self.admission.clone(), path.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || admission.load(&host, &file)).await;
+        let mut kept = None;
+        let mut state = self.write();
+        if state.loading.get(path).is_none_or(|loading| loading.mark != mark) {
+            return;
+        }
+        state.loading.remove(path);
+        let result = match loaded {
+            Ok(Ok((plugin, bytes))) => {
+                kept = Some((plugin.clone(), bytes));
+                self.insert(&mut state, path, plugin)
+            }
+            Ok(Err(refused)) => {
+                if let Some(digest) = refused.digest {
+                    self.revoke(&mut state, digest, &refused.why);
+                }
+                Err(refused.why)
+            }
+            Err(error) => Err(format!("loading stopped: {error}")),
+        };
+        let file = state.files.entry(path.to_owned()).or_insert_with(|| PluginFile {
+            mark: mark.clone(),
+            plugin: None,
+            digest: None,
+            problem: None,
+        });
+        file.mark = mark;
+        match result {
+            Ok((name, digest)) => {
+                let before = file.plugin.replace(name.clone()).filter(|before| *before != name);
+                file.digest = Some(digest);
+                file.problem = None;
+                if let Some(before) = before {
+                    self.note(&mut state, Input::Gone { name: before });
+                }
+            }
+            Err(why) => {
+                tracing::error!(path = %path.display(), why = %escape(&why, 1_000), "Plugin refused.");
+                file.problem = Some(why);
+                kept = None;
+            }
+        }
+        drop(state);
+        // Not under the lock: calls must not wait for the disk. And not before, or it could be removed as one that nobody needs.
+        if let Some((plugin, bytes)) = kept
+            && let Err(error) = self.store.keep(plugin.digest(), &bytes)
+        {
+            tracing::warn!(
+                plugin = plugin.name(),
+                error = format!("{error:#}"),
+                "No copy is kept; there is no way back to this version."
+            );
+        }
+    }
+
+    fn forget_gone(&self, found: &BTreeSet<PathBuf>) {
+        let mut state = self.write();
+        state.loading.retain(|path, _| found.contains(path));
+        let gone: Vec<_> = state.files.keys().filter(|path| !found.contains(*path)).cloned().collect();
         for path in &gone {
             if let Some(PluginFile { plugin: Some(name), .. }) = state.files.remove(path) {
                 tracing::info!(plugin = name, path = %path.display(), "Plugin unloaded.");
                 self.note(&mut state, Input::Gone { name });
             }
         }
-        !gone.is_empty()
     }
 
-    fn insert(&self, path: &Path, plugin: Arc<Plugin>, bytes: &[u8]) -> Result<(String, String), String> {
+    fn insert(
+        &self,
+        state: &mut State,
+        path: &Path,
+        plugin: Arc<Plugin>,
+    ) -> Result<(String, String), String> {
         let name = plugin.name().to_owned();
         let digest = plugin.digest().to_owned();
-        let mut state = self.write();
         let taken = state
             .files
             .iter()
@@ -180,30 +294,36 @@ impl Catalogue {
         }
         tracing::info!(plugin = name, version = %plugin.manifest().version, role = ?plugin.role(), digest = %digest, "Plugin loaded.");
         let facts = facts(&plugin);
+        state.revoked.remove(&digest);
         // Its counters go on if it is merely seen again.
         state.loaded.entry(digest.clone()).or_insert(plugin);
-        self.note(&mut state, Input::Loaded(facts));
-        drop(state);
-        // Not under the lock: calls must not wait for the disk. And not before, or it could be removed as one that nobody needs.
-        if let Err(error) = self.store.keep(&digest, bytes) {
-            tracing::warn!(
-                plugin = name,
-                error = format!("{error:#}"),
-                "No copy is kept; there is no way back to this version."
-            );
-        }
+        self.note(state, Input::Loaded(facts));
         Ok((name, digest))
     }
 
     /// Takes a version out of use that may not load any more. A new version that is refused leaves the old one.
-    fn revoke(&self, digest: String, why: &str) {
-        let mut state = self.write();
-        if let Some(plugin) = state.loaded.get(&digest) {
-            let name = plugin.name().to_owned();
+    fn revoke(&self, state: &mut State, digest: String, why: &str) {
+        let plugins = state.rollout.plugins();
+        let Some((name, plugin)) = plugins.iter().find(|(_, plugin)| plugin.versions.contains_key(&digest))
+        else {
+            return;
+        };
+        let is_in_use =
+            plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous).any(|used| *used == digest);
+        let name = name.clone();
+        state.revoked.insert(digest.clone());
+        if is_in_use || state.loaded.contains_key(&digest) {
             tracing::error!(plugin = name, digest, "Plugin unloaded: it may not load any more.");
             let reason = format!("it may not load any more: {}", escape(why, 300));
-            self.note(&mut state, Input::Unfit { name, digest, reason });
+            self.note(state, Input::Unfit { name, digest, reason });
         }
+    }
+
+    /// Digests of versions whose state is not trusted: in quarantine, or not allowed to load any more.
+    pub fn untrusted(&self) -> BTreeSet<String> {
+        let state = self.read();
+        let in_quarantine = state.rollout.plugins().values().flat_map(fallen);
+        in_quarantine.chain(&state.revoked).cloned().collect()
     }
 
     /// Brings into memory what should answer, and lets go of what nobody needs. What cannot be brought back falls, and the
@@ -376,7 +496,7 @@ impl Catalogue {
             }
             path
         };
-        self.scan(directory).await;
+        self.scan(directory, None).await;
         match self.read().files.get(&path) {
             None => Err(format!("`{}` is gone", path.display())),
             Some(PluginFile { problem: Some(problem), .. }) => Err(problem.clone()),

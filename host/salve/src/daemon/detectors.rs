@@ -3,7 +3,8 @@
 //! ## What always holds
 //! - a detector that fails is reported and left out; the others go on
 //! - what stays wrong in the same words is logged once, not at every batch
-//! - state is written down every `snapshot_ms`, and at the end
+//! - state is written down every `snapshot_ms`, and at the end; that of a version that is not trusted any more is removed, and
+//!   handed to nobody
 //! - versions change places between two batches: each point is shown to each instance once, whichever of them speaks
 //! - a version that does not start leaves the one before it running
 //! - a new detector or version is set up beside this thread (`starting`): the others go on meanwhile
@@ -84,6 +85,8 @@ pub struct DetectorThread {
     /// Shards of which no instance knows the series any more: these have to be described again.
     forgotten: HashSet<(BindingId, u32)>,
     snapshot_due: Now,
+    /// Digests of versions whose snapshots have been removed.
+    untrusted: BTreeSet<String>,
 }
 
 impl DetectorThread {
@@ -101,6 +104,7 @@ impl DetectorThread {
                 starting: HashMap::new(),
                 forgotten: HashSet::new(),
                 snapshot_due: Now(0),
+                untrusted: BTreeSet::new(),
             };
             runtime.block_on(async {
                 while let Some(command) = commands.recv().await {
@@ -116,6 +120,11 @@ impl DetectorThread {
     }
 
     async fn rebind(&mut self, bindings: Vec<Binding>) {
+        let untrusted = self.tools.catalogue.untrusted();
+        if self.untrusted != untrusted {
+            self.tools.snapshots.forget(&untrusted);
+            self.untrusted = untrusted;
+        }
         self.bindings = bindings.into_iter().map(|binding| (binding.id, binding)).collect();
         let keys: Vec<_> = self.shards.keys().copied().collect();
         for key in keys {
@@ -179,8 +188,7 @@ impl DetectorThread {
             Some(trial) if shard.tries(trial.plugin.digest()) => {}
             Some(trial) => {
                 (shard.tried, shard.coming) = (None, None);
-                // What a plugin in quarantine has learnt is not trusted; it gives no snapshot.
-                let state = shard.instance.snapshot().await.ok();
+                let state = self.legacy(&mut shard).await;
                 let heir = state.is_some().then(|| shard.known_series());
                 match Starting::begin(&self.tools.host, &trial.plugin, options(&binding, state), heir) {
                     Ok(mut coming) => {
@@ -239,8 +247,7 @@ impl DetectorThread {
         binding: &Binding,
         number: u32,
     ) -> Result<(Tried, &'static str), GuestError> {
-        // What a plugin in quarantine has learnt is not trusted; it gives no snapshot.
-        let state = shard.instance.snapshot().await.ok();
+        let state = self.legacy(shard).await;
         let had_state = state.is_some();
         let instance = self.open(plugin, binding, state).await?;
         if had_state && instance.restore_failure().is_none() {
@@ -250,6 +257,15 @@ impl DetectorThread {
         let mut tried = Tried { instance, introduce: Vec::new() };
         self.warm_up(shard, &mut tried, binding, number).await?;
         Ok((tried, "it was warmed up from history"))
+    }
+
+    /// What an instance has learnt, for another one. That of a version in quarantine, or that may not load any more, is not
+    /// trusted.
+    async fn legacy(&self, shard: &mut Shard) -> Option<State> {
+        if self.tools.catalogue.untrusted().contains(shard.digest()) {
+            return None;
+        }
+        shard.instance.snapshot().await.ok()
     }
 
     /// Shows an instance what its predecessor was shown, as far as history has it.
@@ -490,10 +506,11 @@ impl DetectorThread {
     }
 
     async fn save_all(&mut self) {
+        let untrusted = self.tools.catalogue.untrusted();
         for ((id, number), shard) in &mut self.shards {
             let Some(binding) = self.bindings.get(id) else { continue };
             // It would refuse, every time; that it is in quarantine has been said.
-            if shard.instance.plugin().quarantine().is_some() {
+            if shard.instance.plugin().quarantine().is_some() || untrusted.contains(shard.digest()) {
                 continue;
             }
             match shard.instance.snapshot().await {

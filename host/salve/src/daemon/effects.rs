@@ -296,7 +296,7 @@ impl Effects {
         let raw = answer.said.map_err(|error| error.to_string())?;
         let steps = self
             .brokers
-            .complete_plan(&name, raw.steps.into_iter().map(raw_step).collect())
+            .complete_plan(&name, plugin.reads_telemetry(), raw.steps.into_iter().map(raw_step).collect())
             .await
             .map_err(|error| error.to_string())?;
         let service = targets
@@ -334,6 +334,7 @@ impl Effects {
     ) -> (Answer<Result<RawProposal, ActionError>>, Recording) {
         let session = self.brokers.session(SessionSpec {
             plugin: PluginName(plugin.name().to_owned()),
+            reads_telemetry: plugin.reads_telemetry(),
             incident: request.incident.clone(),
             phase: Phase::Plan,
             plan: None,
@@ -384,6 +385,8 @@ impl Effects {
     ) -> SessionSpec {
         SessionSpec {
             plugin: plan.action.clone(),
+            // Said once the version that planned is at hand.
+            reads_telemetry: true,
             incident: incident.clone(),
             phase,
             plan: Some(plan.clone()),
@@ -423,6 +426,7 @@ impl Effects {
         let trial = self.catalogue.trial(&plan.action.0);
         let canary = trial.clone().filter(|trial| trial.plugin.digest() == plan.action_digest);
         let trial = trial.filter(|trial| !undo && canary.is_none() && trial.stage == Stage::Shadow);
+        let spec = SessionSpec { reads_telemetry: plugin.reads_telemetry(), ..spec };
         let session = self.brokers.session(spec);
         let recorder = trial.is_some().then(|| RecordingSession::new(session.clone()));
         let for_guest: Arc<dyn Session> = match &recorder {

@@ -142,7 +142,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     let catalogue = Catalogue::new(host.clone(), versions, config.plugins.rollout.clone(), clock.clone())?;
     catalogue.set_agents(config.plugins.agents.clone());
     catalogue.set_trust(&config);
-    catalogue.scan(&config.plugins.directory).await;
+    catalogue.scan(&config.plugins.directory, None).await;
 
     // Bound before the brokers are made, since these refuse Salve's own listeners; served once all is ready.
     let ingest = salve_ingest::bind(config.otlp.clone(), Arc::new(signals.clone()))

@@ -19,7 +19,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
+    time::Duration,
 };
+
+/// How long a file of a plugin that has changed is waited for; one that has to be compiled takes longer, and is bound when it
+/// is there.
+const PLUGIN_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Bindings that the signals thread has, by name.
 #[derive(Default)]
@@ -100,11 +105,16 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 impl Daemon {
-    /// Reads everything again.
+    /// Reads everything again, and waits for all of it.
     ///
     /// # Errors
     /// If the configuration cannot be used; the old one stays. Broken policies and plugins are in the status.
     pub async fn reload(&self) -> Result<()> {
+        self.reload_within(None).await
+    }
+
+    /// The same, waiting for each plugin only so long.
+    async fn reload_within(&self, patience: Option<Duration>) -> Result<()> {
         let loaded = config::load(&self.config_path, std::env::vars());
         let outcome = match loaded {
             Ok(config) => self.take_over(Arc::new(config)).await,
@@ -120,7 +130,7 @@ impl Daemon {
         }
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
         self.catalogue.set_trust(&self.config());
-        self.catalogue.scan(&self.config().plugins.directory).await;
+        self.catalogue.scan(&self.config().plugins.directory, patience).await;
         self.bind_detectors(&self.config()).await;
         self.follow_rollout().await;
         // A file that is gone may have held nothing but versions in quarantine, which changes no version's stage.
@@ -209,7 +219,7 @@ pub async fn watch_files(daemon: Arc<Daemon>) {
     let mut stopping = daemon.stopping.subscribe();
     // What changed between the first reading and the first watch would be missed.
     watch.set(directories(&daemon), &daemon.config_path);
-    drop(daemon.reload().await);
+    drop(daemon.reload_within(Some(PLUGIN_PATIENCE)).await);
     loop {
         watch.set(directories(&daemon), &daemon.config_path);
         tokio::select! {
@@ -217,7 +227,7 @@ pub async fn watch_files(daemon: Arc<Daemon>) {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
         // The problem stands in the log and in `salve status`.
-        drop(daemon.reload().await);
+        drop(daemon.reload_within(Some(PLUGIN_PATIENCE)).await);
     }
 }
 

@@ -2,7 +2,11 @@
 
 use salve_plugins::State;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+};
 
 /// A folder of snapshots.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ struct Header {
 }
 
 const VERSION: u32 = 1;
+/// Longest first line, in bytes.
+const HEADER_BYTES_MAX: u64 = 4_096;
 
 impl SnapshotStore {
     /// Snapshots in `directory`, which is made if it is not there.
@@ -61,6 +67,27 @@ impl SnapshotStore {
         }
     }
 
+    /// Removes what components with these digests left.
+    pub fn forget(&self, digests: &BTreeSet<String>) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let Ok(file) = std::fs::File::open(&path) else { continue };
+            let mut line = Vec::new();
+            let read = BufReader::new(file.take(HEADER_BYTES_MAX)).read_until(b'\n', &mut line);
+            let header = read.ok().and_then(|_| serde_json::from_slice::<Header>(&line).ok());
+            if header.is_some_and(|header| digests.contains(&header.digest)) {
+                match std::fs::remove_file(&path) {
+                    Ok(()) => {
+                        tracing::info!(path = %path.display(), "Detector snapshot removed: its writer is not trusted any more.");
+                    }
+                    Err(error) => {
+                        tracing::error!(path = %path.display(), %error, "Cannot remove the snapshot of a detector that is not trusted any more.");
+                    }
+                }
+            }
+        }
+    }
+
     fn path(&self, binding: &str, shard: u32) -> PathBuf {
         // Binding names come from the operator; keep them from naming another folder.
         let name: String = binding
@@ -74,6 +101,22 @@ impl SnapshotStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guarantees: what an untrusted writer left is removed, and nothing else is.
+    #[test]
+    fn the_untrusted_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(folder.path().join("detectors")).unwrap();
+        let state = State { format: 1, bytes: vec![0; 100_000] };
+        for (binding, digest) in [("one", "abc"), ("two", "def"), ("three", "abc")] {
+            store.save(binding, 0, digest, &state);
+        }
+        std::fs::write(folder.path().join("detectors/other"), vec![b'x'; 1 << 20]).unwrap();
+        store.forget(&BTreeSet::from(["abc".to_owned()]));
+        assert!(store.load("one", 0, "abc").is_none() && store.load("three", 0, "abc").is_none());
+        assert!(store.load("two", 0, "def").is_some());
+        assert_eq!(std::fs::read_dir(folder.path().join("detectors")).unwrap().count(), 2);
+    }
 
     /// Guarantees: a snapshot comes back to the component that wrote it, byte for byte, and to no other.
     #[test]

@@ -53,14 +53,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             config.plugins.directory.display()
         );
     }
+    let reads_telemetry = component.as_ref().is_some_and(Component::reads_telemetry);
     if let Some(path) = &arguments.from_recording {
         let used = recorded(path, &arguments.name)?;
-        return propose(arguments, least::propose(&arguments.name, &used, manifest));
+        return propose(arguments, least::propose(&arguments.name, &used, manifest, reads_telemetry));
     }
     let entries = entries(&config, &arguments.name)?;
     if arguments.from_ledger {
         let used = least::of_ledger(&entries);
-        return propose(arguments, least::propose(&arguments.name, &used, manifest));
+        return propose(arguments, least::propose(&arguments.name, &used, manifest, reads_telemetry));
     }
     let lines = report::lines(&report::Facts {
         name: &arguments.name,
@@ -112,6 +113,13 @@ pub(crate) struct Component {
     inspection: pack::Inspection,
     /// Whose it is, or why it may not load.
     identity: Result<Identity, String>,
+}
+
+impl Component {
+    /// It imports the interface through which telemetry is read.
+    fn reads_telemetry(&self) -> bool {
+        self.inspection.interfaces.imports.iter().any(|import| salve_plugins::is_telemetry(import))
+    }
 }
 
 /// The file in the plugin folder that holds the plugin.

@@ -2,7 +2,7 @@
 
 use crate::admission::Admission;
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -18,25 +18,25 @@ pub(super) struct FileMark {
 }
 
 /// `*.wasm` files of a folder, links to files included.
-pub(super) fn list(directory: &Path, admission: &Admission) -> std::io::Result<BTreeMap<PathBuf, FileMark>> {
-    use std::os::unix::fs::MetadataExt;
-    let mut found = BTreeMap::new();
+pub(super) fn list(directory: &Path) -> std::io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "wasm") {
-            continue;
-        }
-        // A file that vanishes between the two calls is simply not there.
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_file() {
-            let mark = FileMark {
-                modified: metadata.modified().ok(),
-                length: metadata.len(),
-                inode: metadata.ino(),
-                admission: admission.mark(&path),
-            };
-            found.insert(path, mark);
+        if path.extension().is_some_and(|extension| extension == "wasm") && path.is_file() {
+            found.insert(path);
         }
     }
     Ok(found)
+}
+
+/// How a file looks now; none if it is not there or no file.
+pub(super) fn mark(path: &Path, admission: &Admission) -> Option<FileMark> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(FileMark {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: metadata.ino(),
+        admission: admission.mark(path),
+    })
 }

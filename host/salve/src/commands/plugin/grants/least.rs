@@ -183,8 +183,13 @@ impl Seen {
 }
 
 /// Grants for these calls and no others; where reads are not known, also for those that the manifest asks for on the same
-/// targets.
-pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) -> Proposal {
+/// targets. `reads_telemetry`: the plugin can, so where data leaves it has to be granted to.
+pub(super) fn propose(
+    plugin: &str,
+    used: &Used,
+    manifest: Option<&Manifest>,
+    reads_telemetry: bool,
+) -> Proposal {
     let mut seen = BTreeMap::<(String, String), Seen>::new();
     for call in &used.calls {
         // The manifest's word comes first: no grant goes beyond it.
@@ -194,7 +199,7 @@ pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) ->
         let verb = if call.capability == "http" { call.verb.clone() } else { String::new() };
         seen.entry((call.capability.clone(), verb)).or_default().take(call);
     }
-    let (mut with_reads, mut with_safe_read) = (false, false);
+    let (mut with_reads, mut with_safe_read, mut with_may_send) = (false, false, false);
     let grants: Vec<Grant> = seen
         .into_iter()
         .map(|((capability, verb), mut seen)| {
@@ -208,6 +213,8 @@ pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) ->
             }
             let safe_read = verb == "get" && used.safe_read;
             with_safe_read |= safe_read;
+            let may_send = reads_telemetry && matches!(capability.as_str(), "http" | "notify");
+            with_may_send |= may_send;
             let http = (capability == "http").then(|| HttpGrant {
                 methods: seen.methods.into_iter().collect(),
                 paths: seen.paths.into_iter().collect(),
@@ -225,6 +232,7 @@ pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) ->
                 arguments: seen.arguments.into_iter().map(|(name, values)| (name, bound(values))).collect(),
                 http,
                 digest: None,
+                may_send,
             }
         })
         .collect();
@@ -234,6 +242,9 @@ pub(super) fn propose(plugin: &str, used: &Used, manifest: Option<&Manifest>) ->
     }
     if with_safe_read {
         toml.push_str("# safe_read: GETs were made before anything was approved. Grant it only if they change nothing on that server.\n");
+    }
+    if with_may_send {
+        toml.push_str("# may_send: the plugin can read telemetry, and what it sends could contain it.\n");
     }
     #[derive(Serialize)]
     struct File<'a> {
@@ -281,7 +292,7 @@ mod tests {
         "#;
         let used = of_recording(recording, "fixer").unwrap();
         assert_eq!(used.calls.len(), 3);
-        let proposal = propose("fixer", &used, None);
+        let proposal = propose("fixer", &used, None, false);
         let [config_grant, http_grant] = proposal.grants.as_slice() else { panic!("{proposal:?}") };
         assert_eq!(
             (config_grant.capability.as_str(), config_grant.verbs.as_slice()),
@@ -329,7 +340,7 @@ mod tests {
                   "arguments": { "key": "size", "value": "2" } }
             ] }"#;
         let used = of_recording(recording, "fixer").unwrap();
-        let proposal = propose("fixer", &used, None);
+        let proposal = propose("fixer", &used, None, false);
         let [config, get, send] = proposal.grants.as_slice() else { panic!("{proposal:?}") };
         let one_of = |grant: &Grant, name: &str| grant.arguments[name].one_of.clone().unwrap();
         assert_eq!((config.targets.len(), config.verbs.as_slice()), (1, &["set".to_owned()][..]));
@@ -346,6 +357,11 @@ mod tests {
         assert_eq!(one_of(send, "body-sha256"), [digest]);
         let config: crate::config::Config = toml::from_str(&proposal.toml).unwrap();
         assert_eq!(config.grants, proposal.grants);
+        // One that could send telemetry has to be allowed to, where data leaves and nowhere else.
+        let reader = propose("fixer", &used, None, true);
+        assert_eq!(reader.grants.iter().map(|grant| grant.may_send).collect::<Vec<_>>(), [false, true, true]);
+        let config: crate::config::Config = toml::from_str(&reader.toml).unwrap();
+        assert_eq!(config.grants, reader.grants);
         let other = of_recording(recording, "other").unwrap_err().to_string();
         assert!(other.contains("a recording of `fixer`, not of `other`"), "{other}");
     }

@@ -43,10 +43,7 @@ pub(super) fn lines(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
         ("who", who(facts, manifest)),
         ("worst", worst(manifest, &reach)),
         ("objects", or(list(reach.iter().map(object)), "none")),
-        (
-            "data goes to",
-            or(list(reach.iter().filter_map(|reach| destination(facts.config, reach))), "nowhere"),
-        ),
+        ("data goes to", or(list(reach.iter().filter_map(|reach| sends_to(facts, reach))), "nowhere")),
         ("secrets", or(list(secrets(facts.config, &reach)), "none")),
         ("changed", changed(facts)),
         ("not granted", or(list(not_granted(facts, manifest)), "nothing that it asks for")),
@@ -173,6 +170,17 @@ fn object(reach: &Reach<'_>) -> String {
         "http" => target.http.as_ref().map_or_else(String::new, |http| http.base_url.clone()),
         _ => format!("channel {}", target.notify.as_deref().unwrap_or_default()),
     }
+}
+
+/// Where data can go, and whether telemetry may be in it.
+fn sends_to(facts: &Facts<'_>, reach: &Reach<'_>) -> Option<String> {
+    let to = destination(facts.config, reach)?;
+    let reads_telemetry = facts.component.is_some_and(Component::reads_telemetry);
+    Some(match (reads_telemetry, reach.grant.may_send) {
+        (false, _) => to,
+        (true, true) => format!("{to}, telemetry too"),
+        (true, false) => format!("not to {to}: it reads telemetry, and the grant lacks may_send = true"),
+    })
 }
 
 /// Where bytes of the plugin's choice can go outside of this machine's own processes and files.
