@@ -2,7 +2,7 @@
 //!
 //! glibc raises the size from which a block gets pages of its own to that of the largest such block that was ever freed, up to
 //! 32 MiB. After one large request, blocks of that size come from heaps, where what lies above them keeps them: one burst of
-//! large requests then stays resident for ever (`docs/decisions/0012-memory-goes-back.md`). Other C libraries do not do so.
+//! large requests then stays resident for ever (`docs/decisions/0013-memory-goes-back.md`). Other C libraries do not do so.
 
 #![cfg_attr(
     all(target_os = "linux", target_env = "gnu"),
