@@ -97,8 +97,10 @@ fn surge() -> Result<()> {
 #[test]
 fn holding_ends_by_ctrl_c() -> Result<()> {
     let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = tempfile::tempdir()?;
     let mut child = Command::new(salve_tests::built("release/salve-demo"))
-        .arg("--hold")
+        .args(["--hold", "--output"])
+        .arg(output.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -108,7 +110,9 @@ fn holding_ends_by_ctrl_c() -> Result<()> {
     loop {
         let line = lines.next().context("it ended by itself")??;
         let words: Vec<&str> = line.split_whitespace().collect();
-        pids.extend(words.windows(2).filter(|pair| pair[0] == "pid").filter_map(|pair| pair[1].parse().ok()));
+        pids.extend(
+            words.windows(2).filter(|pair| pair[0] == "pid").filter_map(|pair| pair[1].parse::<u32>().ok()),
+        );
         if line.contains("Ctrl-C stops everything") {
             break;
         }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use salve_tests::{
     daemon::Daemon,
-    versions::{Load, ROLLOUT, SERIES, component, counted, install, reaches, version},
+    versions::{Load, ROLLOUT, SERIES, SET, component, counted, install, reaches, version},
 };
 use std::time::Duration;
 

@@ -4,17 +4,11 @@ use anyhow::Result;
 use salve_tests::{
     daemon::Daemon,
     shop,
-    versions::{ROLLOUT, component, install, reaches, version},
+    versions::{ROLLOUT, SET, component, install, reaches, version},
     world::Sender,
 };
 
 const NOTHING: &str = "fn decide(incident, findings, catalogue, history) { [] }\n";
-
-const SET: &str = r#"
-fn decide(incident, findings, catalogue, history) {
-    [#{ verdict: "act", action: "echo", target: "shop", parameters: #{}, priority: 10, reason: "test" }]
-}
-"#;
 
 /// The action that sets `pool.size` to 16 and expects that errors end, in this version.
 fn echo(version: &str, replace: &[(&str, &str)]) -> Result<Vec<u8>> {

@@ -20,6 +20,13 @@ use std::{
     time::Duration,
 };
 
+/// A policy that answers everything with the action `echo` on `shop`.
+pub const SET: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    [#{ verdict: "act", action: "echo", target: "shop", parameters: #{}, priority: 10, reason: "test" }]
+}
+"#;
+
 /// Short trials; a busy machine is not the new version's fault.
 pub const ROLLOUT: &str = r#"
 [plugins]

@@ -50,9 +50,9 @@ pub enum BuildError {
         /// Exit code or signal.
         status: String,
         /// The line that says why.
-        reason: String,
+        reason: Box<str>,
         /// What does the same in the project, where there is a network.
-        by_hand: String,
+        by_hand: Box<str>,
     },
     /// A program said no.
     #[error("cannot {step}: `{command}` ended with {status}\n{output}")]

@@ -120,8 +120,8 @@ pub(super) fn not_installed(
         language,
         command,
         status,
-        reason: reason(&output).to_owned(),
-        by_hand: by_hand.to_owned(),
+        reason: reason(&output).into(),
+        by_hand: by_hand.into(),
     }
 }
 
