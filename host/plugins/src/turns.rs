@@ -188,6 +188,7 @@ mod tests {
         assert!(now(greedy_again.as_mut()).flatten().is_some());
         drop(turn);
         assert!(now(fourth.as_mut()).flatten().is_some());
-        assert_eq!(turns.lock().free + turns.lock().held.values().sum::<usize>(), 2);
+        let state = turns.lock();
+        assert_eq!(state.free + state.held.values().sum::<usize>(), 2);
     }
 }
