@@ -304,7 +304,7 @@ async fn what_stays_wrong_is_logged_once() -> Result<()> {
     load.finish().await?;
     let log = daemon.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("Detector cannot start.")).collect();
-    assert!(lines.len() == 1 && lines[0].contains("sideways"), "{lines:#?}");
+    assert!(lines.len() == 1 && lines[0].contains("`/direction`: value must be one of"), "{lines:#?}");
     Ok(())
 }
 
