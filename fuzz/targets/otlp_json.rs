@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use salve_fuzz::seeds;
-use salve_ingest::fuzzing::json_to_protobuf;
+use salve_ingest::{Signal, protobuf_of_json};
 
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -38,11 +38,16 @@ fn make_seeds() -> Vec<Vec<u8>> {
     ];
     let mut all = Vec::new();
     for (signal, text) in (0..).zip(texts) {
-        let protobuf = json_to_protobuf(text.as_bytes(), signal, BYTES_MAX).expect("a seed is OTLP in JSON");
+        let protobuf =
+            protobuf_of_json(signal_of(signal), text.as_bytes(), BYTES_MAX).expect("a seed is OTLP in JSON");
         check(signal, &protobuf).expect("a seed is OTLP");
         all.push([&[signal], text.as_bytes()].concat());
     }
     all
+}
+
+fn signal_of(byte: u8) -> Signal {
+    Signal::ALL[usize::from(byte) % Signal::ALL.len()]
 }
 
 fn check(signal: u8, protobuf: &[u8]) -> Result<salve_otlp::Counts, salve_otlp::DecodeError> {
@@ -56,7 +61,7 @@ fn check(signal: u8, protobuf: &[u8]) -> Result<salve_otlp::Counts, salve_otlp::
 
 fuzz_target!(init: seeds::write(make_seeds), |bytes: &[u8]| {
     let Some((signal, json)) = bytes.split_first() else { return };
-    let Some(protobuf) = json_to_protobuf(json, signal % 3, BYTES_MAX) else { return };
+    let Some(protobuf) = protobuf_of_json(signal_of(*signal), json, BYTES_MAX) else { return };
     assert!(protobuf.len() as u64 <= BYTES_MAX + 64, "{} bytes", protobuf.len());
     // Ids of a wrong length and deep nesting are the check's to refuse; that it does not panic is what counts.
     drop(check(signal % 3, &protobuf));

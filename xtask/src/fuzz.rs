@@ -32,9 +32,8 @@ const RUSTFLAGS: &[&str] = &[
 ];
 /// Crates of others that read what strangers send.
 const PARSERS: &[&str] = &[
-    "fancy_regex",
+    "boon",
     "jsonc_parser",
-    "jsonschema",
     "prost",
     "regex_syntax",
     "rhai",

@@ -8,7 +8,7 @@
 use salve_model::{
     PluginName, TargetId,
     call::HttpRequest,
-    grant::{Bound, Grant},
+    grant::{Bound, Grant, sends},
     pattern::matches,
     text::escape,
 };
@@ -38,9 +38,9 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Data of the plugin's choice leaves, and telemetry could be in it.
+    /// Telemetry could leave.
     fn sends(&self) -> bool {
-        self.reads_telemetry && matches!(self.capability, "http" | "notify")
+        self.reads_telemetry && sends(self.capability)
     }
 }
 

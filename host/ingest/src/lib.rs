@@ -40,15 +40,3 @@ pub use sink::{Accepted, Refused, Signal, Sink};
 pub fn protobuf_of_json(signal: Signal, json: &[u8], bytes_max: u64) -> Option<Vec<u8>> {
     json::to_protobuf(json, signal.message(), bytes_max).ok()
 }
-
-/// Doors for `fuzz/`, which are not there otherwise.
-#[cfg(fuzzing)]
-pub mod fuzzing {
-    use crate::{Signal, protobuf_of_json};
-
-    /// OTLP JSON of signal 0 (metrics), 1 (traces) or 2 (logs) as protobuf; none if it is refused.
-    #[must_use]
-    pub fn json_to_protobuf(json: &[u8], signal: u8, bytes_max: u64) -> Option<Vec<u8>> {
-        protobuf_of_json(*Signal::ALL.get(usize::from(signal))?, json, bytes_max)
-    }
-}

@@ -182,14 +182,15 @@ impl std::fmt::Display for CallError {
 impl std::error::Error for CallError {}
 
 impl HttpResponse {
-    /// Whether this answer to a write says that it had no effect: a 4xx, but for those after which the server may have done
-    /// it, or does it yet: 408 and 425 (about time), 409 (a repeat may conflict with the first), 429 (a proxy may answer so
-    /// for a server that went on).
+    /// Why a write to which this is the answer had no effect, if the answer says so: a 4xx, but for those after which the
+    /// server may have done it, or does it yet: 408 and 425 (about time), 409 (a repeat may conflict with the first), 429 (a
+    /// proxy may answer so for a server that went on).
     ///
     /// Source: RFC 9110, section 15.5 ("the client seems to have erred"), and RFC 8470, section 5.2.
     #[must_use]
-    pub fn refuses(&self) -> bool {
-        (400..500).contains(&self.status) && !matches!(self.status, 408 | 409 | 425 | 429)
+    pub fn refusal(&self) -> Option<String> {
+        let refuses = (400..500).contains(&self.status) && !matches!(self.status, 408 | 409 | 425 | 429);
+        refuses.then(|| format!("the server refused it with status {}", self.status))
     }
 }
 

@@ -4,6 +4,13 @@ use crate::{PluginName, TargetId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Whether what a plugin gives this capability leaves for where the plugin chose: telemetry could be in it (see
+/// [`Grant::may_send`]).
+#[must_use]
+pub fn sends(capability: &str) -> bool {
+    matches!(capability, "http" | "notify")
+}
+
 /// One `[[grant]]` of the configuration. What is not granted is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

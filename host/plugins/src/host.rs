@@ -440,9 +440,7 @@ impl PluginHost {
             message: escape(&format!("{error:#}"), 500),
         };
         admission::check_kind(bytes).map_err(refused)?;
-        let manifest = Manifest::of_component(bytes)
-            .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
-        let parameters = ParameterSchema::new(&manifest.parameters)
+        let (manifest, parameters) = Manifest::with_schema(bytes)
             .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
         let limits =
             self.0.config.limits_of(&manifest.name.0, manifest.role).lowered(&manifest.limits).map_err(

@@ -213,6 +213,11 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] says what is wrong with it.
     pub fn of_component(bytes: &[u8]) -> Result<Self, ManifestError> {
+        Self::with_schema(bytes).map(|(manifest, _)| manifest)
+    }
+
+    /// The same, with the check of parameters, which was made to see that it can be.
+    pub(crate) fn with_schema(bytes: &[u8]) -> Result<(Self, ParameterSchema), ManifestError> {
         let mut found = None;
         for part in section::sections(bytes) {
             let part = part.map_err(|error| ManifestError::Truncated(Box::new(error)))?;
@@ -240,7 +245,7 @@ impl Manifest {
             return Err(ManifestError::TooLarge { bytes: toml.len() });
         }
         let value: Value = toml::from_str(toml).map_err(|error| ManifestError::Toml(Box::new(error)))?;
-        Self::from_value(value)
+        Self::from_value(value).map(|(manifest, _)| manifest)
     }
 
     /// The manifest as it stands in the component.
@@ -261,7 +266,7 @@ impl Manifest {
     }
 
     /// Checks keys, then shape, then values.
-    fn from_value(value: Value) -> Result<Self, ManifestError> {
+    fn from_value(value: Value) -> Result<(Self, ParameterSchema), ManifestError> {
         // First: a later contract may have keys that this one does not know.
         if let Some(found) = value.get("contract").and_then(Value::as_str)
             && ContractVersion::named(found).is_none()
@@ -278,12 +283,12 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_value(value)
             .map_err(|error| ManifestError::Shape { message: escape(&error.to_string(), 300) })?;
-        manifest.check()?;
-        Ok(manifest)
+        let schema = manifest.check()?;
+        Ok((manifest, schema))
     }
 
     /// Checks values.
-    fn check(&self) -> Result<(), ManifestError> {
+    fn check(&self) -> Result<ParameterSchema, ManifestError> {
         let name = &self.name.0;
         let name_rule = "use lower-case ASCII letters, digits and hyphens, a letter first, at most 64";
         let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -304,7 +309,7 @@ impl Manifest {
             ));
         }
         self.check_capabilities()?;
-        ParameterSchema::new(&self.parameters).map(drop)
+        ParameterSchema::new(&self.parameters)
     }
 
     /// Each capability once, known, with known verbs, and only for actions.

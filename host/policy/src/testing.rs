@@ -177,10 +177,9 @@ fn decide(set: &PolicySet, policy: Option<&str>, arguments: [Dynamic; 4]) -> Res
         );
     }
     // Tests are stricter than the daemon: a policy that fails is a test that fails, whatever the others say.
-    let (decision, errors) = match set.decide_with(&mut policies.drain(..), &input) {
-        Ok((decision, errors)) => (decision, errors),
-        Err(PolicyErrors(errors)) => (Decision::default(), errors),
-    };
+    let (decision, errors) = set
+        .decide_with(&mut policies.drain(..), &input)
+        .unwrap_or_else(|PolicyErrors(errors)| (Decision::default(), errors));
     if let Some(error) = errors.into_iter().next() {
         return Err(EvalAltResult::ErrorSystem(String::new(), Box::new(error)).into());
     }

@@ -8,8 +8,8 @@ use super::{
 use salve_model::{
     TargetId,
     call::{
-        BoxFuture, CallError, ConfigVersion, Denied, EdgeStats, ProcessStatus, Read, ReadAnswer, SeriesInfo,
-        ServiceStats, Session, Telemetry, Write, WriteAnswer,
+        BoxFuture, CallError, ConfigVersion, Denied, EdgeStats, HttpResponse, ProcessStatus, Read,
+        ReadAnswer, SeriesInfo, ServiceStats, Session, Telemetry, Write, WriteAnswer,
     },
     plan::{Plan, Receipt},
     telemetry::Change,
@@ -162,9 +162,7 @@ impl Paper {
         }
         let response = self.apply(&mut world, write)?;
         // As the real host.
-        let refused = response.as_ref().filter(|response| response.refuses());
-        let refused =
-            refused.map(|response| format!("the server refused it with status {}", response.status));
+        let refused = response.as_ref().and_then(HttpResponse::refusal);
         let after = world.state(capability, &target.0, key);
         let mut used = lock(&self.used);
         used.calls += 1;
@@ -182,11 +180,7 @@ impl Paper {
     }
 
     /// Changes the world; in a dry-run it is this call's copy.
-    fn apply(
-        &self,
-        world: &mut World,
-        write: &Write,
-    ) -> Result<Option<salve_model::call::HttpResponse>, CallError> {
+    fn apply(&self, world: &mut World, write: &Write) -> Result<Option<HttpResponse>, CallError> {
         let target = write.address().2.0.clone();
         match write {
             Write::ProcessStop { .. } => {

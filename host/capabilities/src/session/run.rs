@@ -266,7 +266,7 @@ pub(super) fn http_error(error: HttpError) -> CallError {
 fn answered(response: HttpResponse) -> Done {
     let status = response.status;
     let mut extra = Attributes::from([("http.response.status_code".into(), status.to_string())]);
-    let refused = response.refuses().then(|| format!("the server refused it with status {status}"));
+    let refused = response.refusal();
     if let Some(reason) = &refused {
         extra.insert("refused".into(), reason.clone());
     }

@@ -154,11 +154,8 @@ impl Catalogue {
             if std::mem::replace(&mut state.judged_generation, generation) == generation {
                 return;
             }
-            let in_files: BTreeSet<&String> =
-                state.files.values().filter_map(|file| file.digest.as_ref()).collect();
-            let plugins = state.rollout.plugins().values();
-            let kept = plugins
-                .flat_map(|plugin| plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous));
+            let in_files = state.in_files();
+            let kept = state.rollout.plugins().values().flat_map(in_use);
             kept.filter(|digest| !in_files.contains(digest)).cloned().collect()
         };
         for digest in digests {
@@ -308,8 +305,7 @@ impl Catalogue {
         else {
             return;
         };
-        let is_in_use =
-            plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous).any(|used| *used == digest);
+        let is_in_use = in_use(plugin).any(|used| *used == digest);
         let name = name.clone();
         state.revoked.insert(digest.clone());
         if is_in_use || state.loaded.contains_key(&digest) {
@@ -356,15 +352,9 @@ impl Catalogue {
             }
         }
         let mut state = self.write();
-        let kept: BTreeSet<String> = state
-            .rollout
-            .plugins()
-            .values()
-            .flat_map(|plugin| plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous).cloned())
-            .collect();
+        let kept: BTreeSet<String> = state.rollout.plugins().values().flat_map(in_use).cloned().collect();
         // What a failed version did may still have to be taken back.
-        let in_files: BTreeSet<String> =
-            state.files.values().filter_map(|file| file.digest.clone()).collect();
+        let in_files: BTreeSet<String> = state.in_files().into_iter().cloned().collect();
         state.loaded.retain(|digest, _| kept.contains(digest) || in_files.contains(digest));
         let fallen: BTreeSet<String> = state.rollout.plugins().values().flat_map(fallen).cloned().collect();
         state.last_errors.retain(|digest, _| fallen.contains(digest));
@@ -517,6 +507,16 @@ impl State {
     fn active(&self, name: &str) -> Option<&Arc<Plugin>> {
         self.loaded.get(self.rollout.active(name)?)
     }
+
+    /// Digests of the versions that files in the folder hold.
+    fn in_files(&self) -> BTreeSet<&String> {
+        self.files.values().filter_map(|file| file.digest.as_ref()).collect()
+    }
+}
+
+/// Digests of the versions that answer, are tried, or that a rollback would go to.
+fn in_use(plugin: &salve_rollout::Plugin) -> impl Iterator<Item = &String> {
+    plugin.active.iter().chain(&plugin.candidate).chain(&plugin.previous)
 }
 
 /// Digests of the versions in quarantine.

@@ -375,6 +375,11 @@ impl Effects {
         }
     }
 
+    /// The version that planned: it carries out and takes back, whichever answers by now.
+    fn planner(&self, plan: &Plan) -> Option<Arc<Plugin>> {
+        self.catalogue.version(&plan.action.0, &plan.action_digest)
+    }
+
     fn spec(
         &self,
         incident: &IncidentId,
@@ -385,8 +390,7 @@ impl Effects {
     ) -> SessionSpec {
         SessionSpec {
             plugin: plan.action.clone(),
-            // Said once the version that planned is at hand.
-            reads_telemetry: true,
+            reads_telemetry: self.planner(plan).is_none_or(|plugin| plugin.reads_telemetry()),
             incident: incident.clone(),
             phase,
             plan: Some(plan.clone()),
@@ -405,8 +409,7 @@ impl Effects {
         now: Now,
     ) -> RunResult {
         let refused = |note: String| RunResult { done: false, note, receipts: Vec::new(), uncertain: false };
-        // The version that planned carries out and takes back, whichever answers by now.
-        let Some(plugin) = self.catalogue.version(&plan.action.0, &plan.action_digest) else {
+        let Some(plugin) = self.planner(plan) else {
             return refused(format!(
                 "the action `{}` is not loaded any more in the version that made the plan",
                 plan.action
@@ -426,7 +429,6 @@ impl Effects {
         let trial = self.catalogue.trial(&plan.action.0);
         let canary = trial.clone().filter(|trial| trial.plugin.digest() == plan.action_digest);
         let trial = trial.filter(|trial| !undo && canary.is_none() && trial.stage == Stage::Shadow);
-        let spec = SessionSpec { reads_telemetry: plugin.reads_telemetry(), ..spec };
         let session = self.brokers.session(spec);
         let recorder = trial.is_some().then(|| RecordingSession::new(session.clone()));
         let for_guest: Arc<dyn Session> = match &recorder {

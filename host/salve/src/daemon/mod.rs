@@ -294,7 +294,6 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// What the listeners took in and turned away, by name.
 /// The counters of a part, as `PART.NAME`.
 fn counters_of(part: &str, counters: &impl serde::Serialize) -> Vec<(String, u64)> {
     let values = serde_json::to_value(counters).unwrap_or_default();

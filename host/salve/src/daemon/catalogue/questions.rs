@@ -130,8 +130,7 @@ impl Catalogue {
     /// All versions of all plugins, for `salve plugin list`.
     pub fn known(&self) -> Vec<Known> {
         let state = self.read();
-        let in_files: BTreeSet<&String> =
-            state.files.values().filter_map(|file| file.digest.as_ref()).collect();
+        let in_files = state.in_files();
         let mut known = Vec::new();
         for plugin in state.rollout.plugins().values() {
             for (digest, version) in &plugin.versions {

@@ -5,7 +5,7 @@ use salve_ledger::{Entry, EntryKind};
 use salve_model::{
     PluginName, TargetId,
     call::{CallError, Denied},
-    grant::{Bound, Grant, HttpGrant},
+    grant::{Bound, Grant, HttpGrant, sends},
     plan::Call,
 };
 use salve_plugins::{CAPABILITIES, Manifest};
@@ -213,7 +213,7 @@ pub(super) fn propose(
             }
             let safe_read = verb == "get" && used.safe_read;
             with_safe_read |= safe_read;
-            let may_send = reads_telemetry && matches!(capability.as_str(), "http" | "notify");
+            let may_send = reads_telemetry && sends(&capability);
             with_may_send |= may_send;
             let http = (capability == "http").then(|| HttpGrant {
                 methods: seen.methods.into_iter().collect(),
