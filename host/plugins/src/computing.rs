@@ -8,7 +8,10 @@
 //!
 //! Not here: how much CPU time a call may use (`meter`), and how many calls there may be (`turns`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One call's leave to compute beyond its first tick.
@@ -31,12 +34,29 @@ impl Computing {
 
     /// At a tick: lets others run, and waits until it may go on.
     pub(crate) async fn pass_on(self) {
+        // With its leave still in hand: the next call of its own plugin comes after those of others, not before.
+        let_others_run().await;
         self.let_go();
-        tokio::task::yield_now().await;
         // Fails only if the semaphore is closed, which nobody does.
         let leave = self.of_plugin.acquire_owned().await.ok();
         *self.leave.lock().unwrap_or_else(PoisonError::into_inner) = leave;
     }
+}
+
+/// Ends once all that could run when it began have had a turn on this thread.
+///
+/// Tokio's `yield_now` wakes its task only when the thread has nothing else to do: beside calls that compute without end, a
+/// plugin would have one turn for each round of another plugin's calls, however many they are.
+async fn let_others_run() {
+    let mut is_woken = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_woken, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// How many calls of one plugin compute on at one time.

@@ -363,6 +363,9 @@ impl PluginHost {
         let runtime = threads
             .thread_name("salve-guest")
             .enable_all()
+            // A turn may last as long as a tick: new calls, timers and answers do not wait for the usual sixty of them.
+            .global_queue_interval(2)
+            .event_interval(4)
             .on_thread_start(move || lower_thread_priority(niceness))
             .build()
             .map_err(PluginError::Threads)?;

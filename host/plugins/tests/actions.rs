@@ -223,3 +223,59 @@ async fn trials_neither_wait_nor_vary() {
     assert!(costs[0] > 10 && costs[0] == costs[1], "{costs:?}");
     watched(bench.host.instantiate(&plugin)).await.unwrap();
 }
+
+/// An action that computes without end while planning.
+fn computing(name: &str, cpu_ms: u64) -> Vec<u8> {
+    let module = wat::parse_str(
+        r#"(module (memory (export "memory") 2)
+          (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+          (func (export "salve:plugin/act@0.1.0#plan") (param i32 i32 i32 i32 i32 i32 i64 i64) (result i32)
+            (loop $again (br $again)) unreachable)
+          (func (export "salve:plugin/act@0.1.0#execute")
+            (param i32 i32 i32 i32 i32 i32 i64 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+          (func (export "salve:plugin/act@0.1.0#undo") (param i32) (result i32) unreachable))"#,
+    )
+    .unwrap();
+    salve_plugins::pack::pack(&module, &common::manifest(name, &format!("limits.cpu_ms = {cpu_ms}"))).unwrap()
+}
+
+/// Scenario: one plugin has sixteen calls that compute without end, on two threads; then another one has a call that computes
+/// for a while, too.
+/// Guarantees: the second plugin gets its share of the CPU, not a seventeenth: its call ends while most of the first one's
+/// calls, each of which may use no more CPU time than it needs, are still at it.
+#[tokio::test(flavor = "multi_thread")]
+async fn cpu_is_shared_between_plugins() {
+    let bench = bench_with(|config| {
+        config.instances_max = 40;
+        config.quarantine_traps = 1_000;
+    });
+    let load = |name: &str| {
+        let component = computing(name, 400);
+        bench.host.load_bytes(std::path::Path::new(name), &component).unwrap()
+    };
+    let (greedy, modest) = (load("action-greedy"), load("action-modest"));
+    let ask = |plugin: &Arc<Plugin>| {
+        let (host, plugin) = (bench.host.clone(), plugin.clone());
+        tokio::spawn(async move {
+            host.plan(&plugin, request(), Arc::new(Notes::default()), silence()).await.unwrap_err()
+        })
+    };
+    let calls: Vec<_> = (0..16).map(|_| ask(&greedy)).collect();
+    // All of them are under way.
+    watched(async {
+        while greedy.counters().instances_live < 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    watched(ask(&modest)).await.unwrap();
+    let ended = calls.iter().filter(|call| call.is_finished()).count();
+    assert!(ended < 8, "{ended} of 16 calls had ended before");
+    for call in calls {
+        let error = watched(call).await.unwrap();
+        assert!(
+            matches!(&error, ActionError::Guest(error) if matches!(error.kind, GuestErrorKind::Cpu { .. })),
+            "{error:?}"
+        );
+    }
+}
