@@ -6,6 +6,7 @@ use crate::{
     detectors::{module, packed},
 };
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use salve_plugins::pack;
 use std::{os::unix::fs::symlink, path::PathBuf, time::Duration};
 
@@ -280,32 +281,60 @@ fn bombs() -> Vec<Attack> {
             self::text(&text, &manifest("guest", "agent", ""))
         }),
         refused("too-large", "is larger than", || Ok(vec![0; (64 << 20) + 1])),
-        Attack::free("load::compiler-bomb", compiler_bomb),
-        Attack::free("load::huge-function", |arena: &Arena| {
-            // Takes a while to compile, in another process than telemetry and healing.
-            let module = one_function("(drop (i32.add (i32.const 1) (i32.const 2))) ", 150_000)?;
-            // Named so that no incident asks it before `analyst`.
-            arena.drop_plugin("huge-function", &packed_as(&module, "zz-huge", "agent")?)?;
-            arena.control_goes_on()?;
-            arena.wait("it was compiled", || Ok(arena.plugin("zz-huge")?.is_some()))?;
-            arena.remove_plugin("huge-function")
+        // Six million bytes of code, of which a compiler makes hundreds of millions.
+        Attack::free("load::compiler-bomb", |arena: &Arena| {
+            arena
+                .drop_plugin("compiler-bomb", &packed_as(&one_function(SUM, 1_000_000)?, "bomb", "agent")?)?;
+            is_refused(arena, "compiler-bomb", "bytes that compiling may use")
         }),
+        Attack::free("load::huge-function", huge_function),
     ]
 }
 
-/// Six million bytes of code, of which a compiler makes hundreds of millions. While it tries, another plugin is loaded.
-fn compiler_bomb(arena: &Arena) -> Result<()> {
-    let (bomb, beside) = ("a-compiler-bomb", "zz-beside-a-bomb");
-    let code = "(drop (i32.add (i32.const 1) (i32.const 2))) ";
-    arena.drop_plugin(bomb, &packed_as(&one_function(code, 1_000_000)?, "bomb", "agent")?)?;
-    arena.drop_plugin(beside, &packed_as(&one_function(code, 1)?, beside, "agent")?)?;
+/// Code that does nothing.
+const SUM: &str = "(drop (i32.add (i32.const 1) (i32.const 2))) ";
+
+/// A function that takes a while to compile, in another process than telemetry and healing: so long as that process is not
+/// done, here because it is stopped, another plugin is loaded.
+fn huge_function(arena: &Arena) -> Result<()> {
+    // Named so that no incident asks them before `analyst`.
+    let (huge, beside) = ("zz-huge", "zz-beside-huge");
+    let component = packed_as(&one_function(SUM, 150_000)?, huge, "agent")?;
+    let digest = pack::digest(&component);
+    arena.drop_plugin(huge, &component)?;
+    let mut compiler = None;
+    arena.wait("it is being compiled", || {
+        compiler = child_with(arena.pid, &digest);
+        Ok(compiler.is_some())
+    })?;
+    let compiler = compiler.context("no compiler")?;
+    kill_process(compiler, Signal::STOP)?;
+    arena.drop_plugin(beside, &packed_as(&one_function(SUM, 1)?, beside, "agent")?)?;
     let loaded = arena.wait("another plugin is loaded", || Ok(arena.plugin(beside)?.is_some()));
-    let is_over = arena.plugin(bomb)?.is_some();
-    arena.remove_plugin(beside)?;
-    is_refused(arena, bomb, "bytes that compiling may use")?;
+    let is_loaded = arena.plugin(huge)?.is_some();
+    kill_process(compiler, Signal::CONT)?;
     loaded?;
-    ensure!(!is_over, "the other plugin had to wait for the bomb");
-    Ok(())
+    ensure!(!is_loaded, "its compiler was not stopped: what was seen says nothing");
+    arena.remove_plugin(beside)?;
+    arena.control_goes_on()?;
+    arena.wait("it was compiled", || Ok(arena.plugin(huge)?.is_some()))?;
+    arena.remove_plugin(huge)
+}
+
+/// A process that `parent` started with `word` in its arguments.
+fn child_with(parent: u64, word: &str) -> Option<Pid> {
+    let children = std::fs::read_dir(format!("/proc/{parent}/task"))
+        .ok()?
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let pids: Vec<i32> = children
+        .flat_map(|pids| pids.split_whitespace().map(str::parse).collect::<Vec<_>>())
+        .flatten()
+        .collect();
+    let pid = pids.into_iter().find(|pid| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(word)
+    })?;
+    Pid::from_raw(pid)
 }
 
 /// An agent of one function that repeats the same code.
