@@ -81,8 +81,8 @@ fn development(config: &Config, problems: &mut Vec<String>) {
 }
 
 fn is_loopback(url: &str) -> bool {
-    let uri = url.parse::<axum::http::Uri>().ok();
-    let host = uri.as_ref().and_then(axum::http::Uri::host).unwrap_or_default();
+    let uri = url.parse::<hyper::Uri>().ok();
+    let host = uri.as_ref().and_then(hyper::Uri::host).unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
