@@ -166,6 +166,7 @@ async fn sleeps_random_numbers_and_panics() {
     let (host, plugin, _cache) = load("tests/plugins/go-runtime", |_| {});
     let request = |parameters: &str| ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: Vec::new(),
         parameters: parameters.into(),
         started: 1_767_225_600_000_000_000,
@@ -273,8 +274,10 @@ async fn what_calls_cost() {
     let (host, plugin, _cache) = load("examples/action-go", |_| {});
     let request = || ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: vec![Target {
             id: TargetId("balancer".into()),
+            tenant: Tenant::default(),
             attributes: Attributes::new(),
             objects: Vec::new(),
         }],

@@ -63,6 +63,7 @@ fn input() -> &'static DecisionInput {
         DecisionInput {
             incident: IncidentView {
                 id: IncidentId("inc-1".into()),
+                tenant: Tenant::default(),
                 started: Now(1_000),
                 now: Now(9_000),
                 symptoms: vec![symptom],
@@ -83,6 +84,7 @@ fn input() -> &'static DecisionInput {
                 .to_vec(),
             targets: vec![Target {
                 id: target(),
+                tenant: Tenant::default(),
                 attributes: Attributes::new(),
                 objects: vec!["unit:checkout".into()],
             }],

@@ -45,6 +45,9 @@ pub const SENDER: &str = "sender-of-the-load-1618";
 /// What a stranger sends with, who may speak of their own services only.
 pub const STRANGER: &str = "stranger-next-door-1414";
 
+/// What the sender of another tenant sends with, who may say anything, of services that are called as this tenant's are.
+pub const FOREIGN: &str = "foreign-tenant-of-1732";
+
 /// First-party components that are at work, and a detector of the tests.
 const PLUGINS: [&str; 4] = ["holt-winters", "analyst", "set-config", "restart-process"];
 
@@ -59,6 +62,9 @@ token = "SENDER"
 token = "STRANGER"
 tenant = "stranger"
 assert = { "service.name" = ["stranger-*"] }
+[[otlp.tokens]]
+token = "FOREIGN"
+tenant = "foreign"
 [health]
 address = "127.0.0.1:OWN_HEALTH"
 [log]
@@ -189,7 +195,8 @@ impl Arena {
         let config = config
             .replace("OWN_HEALTH", &health)
             .replace("\"SENDER\"", &format!("{SENDER:?}"))
-            .replace("\"STRANGER\"", &format!("{STRANGER:?}"));
+            .replace("\"STRANGER\"", &format!("{STRANGER:?}"))
+            .replace("\"FOREIGN\"", &format!("{FOREIGN:?}"));
         let mut daemon = Daemon::prepare(&config, POLICY, &PLUGINS)?;
         std::fs::write(daemon.path("kept"), SECRET)?;
         std::fs::write(daemon.path("control.toml"), VICTIM)?;
@@ -425,7 +432,10 @@ async fn open_phase_of_control(config: &std::path::Path, file: &std::path::Path)
     let output = command.output().await.ok();
     let list: Value =
         output.and_then(|output| serde_json::from_slice(&output.stdout).ok()).unwrap_or_default();
-    let is_open = |incident: &&Value| incident["services"][0] == "control" && incident["closed"].is_null();
+    let is_open = |incident: &&Value| {
+        let is_own = incident["services"][0] == "control" && incident["tenant"] == "default";
+        is_own && incident["closed"].is_null()
+    };
     let open = list.as_array().into_iter().flatten().find(is_open);
     let is_whole = std::fs::read_to_string(file).is_ok_and(|text| text == VICTIM);
     match open {

@@ -1,7 +1,7 @@
 //! Senders of telemetry and others who knock at open ports. What `bad_input.rs` shows for a quiet daemon holds under attack too.
 
 use crate::{
-    arena::{Arena, SENDER, STRANGER, export, export_as, gauge},
+    arena::{Arena, FOREIGN, SENDER, STRANGER, export, export_as, gauge},
     attack::Attack,
 };
 use anyhow::{Context, Result, ensure};
@@ -55,6 +55,44 @@ fn status(
     })
 }
 
+/// Another tenant's `control` is sick. It has an incident of its own, which finds neither target nor grant, though the policy
+/// names them; this tenant's `control` is healed as ever.
+fn another_tenants_names(arena: &Arena) -> Result<()> {
+    let client = client();
+    let send = |level: f64| {
+        let resource_metrics = vec![gauge("control", "abuse.level", &[("", level)])];
+        let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+        let refused = arena.block_on(export_as(FOREIGN, &client, &arena.otlp, body))?;
+        ensure!(refused == 0, "{refused} points refused");
+        Ok(())
+    };
+    let incident = || {
+        let list = arena.daemon.json(&["incident", "list", "--tenant", "foreign", "--json"])?;
+        Ok::<_, anyhow::Error>(list.as_array().into_iter().flatten().next().cloned())
+    };
+    let mut sent = 0;
+    arena.wait("the foreign detector is warm", || {
+        sent += 1;
+        send(1.0).map(|()| sent > 30)
+    })?;
+    let mut found = None;
+    arena.wait("the foreign incident is given up", || {
+        send(1_000.0)?;
+        found = incident()?;
+        Ok(found.as_ref().is_some_and(|incident| incident["phase"] == "escalated"))
+    })?;
+    let found = found.context("no incident")?;
+    ensure!(found["attempts"] == 0 && found["tenant"] == "foreign", "{found:#}");
+    let ledger = arena.ledger_of(found["id"].as_str().unwrap_or_default())?;
+    ensure!(!ledger.contains("write_intent") && ledger.contains(r#""tenant":"foreign""#), "{ledger}");
+    ensure!(!ledger.contains(r#""tenant":"default""#), "an entry of another tenant's:\n{ledger}");
+    arena.control_goes_on()?;
+    arena.wait("the foreign incident is closed", || {
+        send(1.0)?;
+        Ok(incident()?.is_some_and(|incident| !incident["closed"].is_null()))
+    })
+}
+
 /// Every attack over OTLP.
 pub fn attacks() -> Vec<Attack> {
     vec![
@@ -83,6 +121,7 @@ pub fn attacks() -> Vec<Attack> {
             }
             Ok(())
         }),
+        Attack::free("sender::another-tenants-names", another_tenants_names),
         Attack::free("sender::idle-connections", |arena: &Arena| {
             let held: Vec<TcpStream> = (0..300).map(|_| connect(arena)).collect::<Result<_>>()?;
             arena.control_goes_on()?;

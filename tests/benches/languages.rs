@@ -15,7 +15,7 @@
 mod support;
 
 use salve_model::{
-    Attributes, Target, TargetId,
+    Attributes, Target, TargetId, Tenant,
     batch::Batch,
     call::{Session, Telemetry},
 };
@@ -114,7 +114,12 @@ fn main() {
     let same_work = salve_tests::root().join("tests/benches/same-work");
     let three = ActionRequest {
         targets: ["worker-1", "worker-2", "worker-3"]
-            .map(|id| Target { id: TargetId(id.into()), attributes: Attributes::new(), objects: Vec::new() })
+            .map(|id| Target {
+                id: TargetId(id.into()),
+                tenant: Tenant::default(),
+                attributes: Attributes::new(),
+                objects: Vec::new(),
+            })
             .to_vec(),
         ..request("{}")
     };

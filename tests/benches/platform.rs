@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
 use anyhow::{Context, Result};
-use salve_model::{Attributes, Target, TargetId, incident::IncidentId};
+use salve_model::{Attributes, Target, TargetId, Tenant, incident::IncidentId};
 use salve_plugins::{ActionRequest, HostConfig, PluginHost};
 use salve_tests::{at_once::AtOnce, plugins};
 use std::{
@@ -46,8 +46,14 @@ async fn salve_and_raw(host: &PluginHost) -> Result<()> {
     let raw = raw::Host::new(&path)?;
     let request = ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: TARGETS
-            .map(|id| Target { id: TargetId(id.into()), attributes: Attributes::new(), objects: Vec::new() })
+            .map(|id| Target {
+                id: TargetId(id.into()),
+                tenant: Tenant::default(),
+                attributes: Attributes::new(),
+                objects: Vec::new(),
+            })
             .to_vec(),
         parameters: "{}".into(),
         started: START_NS,

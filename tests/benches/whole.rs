@@ -283,8 +283,14 @@ async fn fresh_action(host: &PluginHost) -> Result<()> {
     println!("restart-process: compiled in {compiled:.0?}, from the cache in {:.2} ms", median(loads));
     let request = ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: ["worker-1", "worker-2", "worker-3"]
-            .map(|id| Target { id: TargetId(id.into()), attributes: Attributes::new(), objects: Vec::new() })
+            .map(|id| Target {
+                id: TargetId(id.into()),
+                tenant: Tenant::default(),
+                attributes: Attributes::new(),
+                objects: Vec::new(),
+            })
             .to_vec(),
         parameters: "{}".into(),
         started: START_MS * NS_PER_MS,

@@ -7,7 +7,7 @@ use crate::{
     term::{Term, list, record},
 };
 use salve_model::{
-    Attributes, Target, TargetId,
+    Attributes, Target, TargetId, Tenant,
     incident::IncidentId,
     plan::{Expectation, Plan, Receipt, Step, VerbClass},
     text::escape,
@@ -81,7 +81,12 @@ pub(crate) struct Named {
 
 impl From<&Named> for Target {
     fn from(named: &Named) -> Self {
-        Self { id: TargetId(named.id.clone()), attributes: named.attributes.clone(), objects: Vec::new() }
+        Self {
+            id: TargetId(named.id.clone()),
+            tenant: Tenant::default(),
+            attributes: named.attributes.clone(),
+            objects: Vec::new(),
+        }
     }
 }
 
@@ -225,6 +230,7 @@ async fn check(loaded: &Loaded, case: &Case) {
     let targets: Vec<Target> = case.request.targets.iter().map(Into::into).collect();
     let request = ActionRequest {
         incident: IncidentId(case.request.incident.clone()),
+        tenant: Tenant::default(),
         targets: targets.clone(),
         parameters: if case.script.is_null() { "{}".into() } else { case.script.to_string() },
         started: case.request.started,

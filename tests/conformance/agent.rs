@@ -180,6 +180,7 @@ async fn check(loaded: &Loaded, case: &Case) {
     let question = Question {
         incident: IncidentView {
             id: IncidentId(asked.id.clone()),
+            tenant: Tenant::default(),
             started: Now(asked.started_ms),
             now: Now(asked.now / 1_000_000),
             symptoms: asked.symptoms.iter().map(Sign::symptom).collect(),

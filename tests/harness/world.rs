@@ -73,6 +73,17 @@ impl Sender {
     /// Sends to `endpoint`; `is_broken` looks at the world before each request. Requests that find no daemon are dropped.
     #[must_use]
     pub fn start(endpoint: String, is_broken: impl Fn() -> bool + Send + 'static) -> Self {
+        Self::start_as(None, endpoint, is_broken)
+    }
+
+    /// The same, by the sender who has this token.
+    #[must_use]
+    pub fn start_as(
+        token: Option<&str>,
+        endpoint: String,
+        is_broken: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
+        let token = token.map(str::to_owned);
         let sent = Arc::new(AtomicU64::new(0));
         let failing = Arc::new(AtomicBool::new(false));
         let (sent_now, failing_now) = (sent.clone(), failing.clone());
@@ -82,10 +93,13 @@ impl Sender {
                 let broken = is_broken();
                 failing_now.store(broken, Ordering::Relaxed);
                 let body = spans("worker", 4, broken).encode_to_vec();
-                let request = client
+                let mut request = client
                     .post(format!("{endpoint}/v1/traces"))
                     .header("content-type", "application/x-protobuf")
                     .body(body);
+                if let Some(token) = &token {
+                    request = request.bearer_auth(token);
+                }
                 if request.send().await.is_ok_and(|response| response.status().is_success()) {
                     sent_now.fetch_add(1, Ordering::Relaxed);
                 }

@@ -120,8 +120,10 @@ impl Bench {
 pub(crate) fn request(parameters: &str) -> ActionRequest {
     ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: vec![Target {
             id: TargetId("checkout".into()),
+            tenant: Tenant::default(),
             attributes: Attributes::from([("service.name".to_owned(), "checkout".to_owned())]),
             objects: Vec::new(),
         }],

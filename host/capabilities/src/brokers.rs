@@ -5,7 +5,7 @@ use crate::{
     UnitState, config::ConfigBroker, grants, http::client::HttpBroker, locks::Locks, pause::KillSwitch,
     process::Supervisor, registry::Registry, session::ActionSession, storage,
 };
-use salve_model::{PluginName, Target, TargetId, telemetry::Change};
+use salve_model::{PluginName, Target, TargetId, Tenant, telemetry::Change};
 use std::{
     io,
     path::PathBuf,
@@ -122,18 +122,25 @@ impl Brokers {
         self.shared.registry().targets().map(|target| target.model.clone()).collect()
     }
 
-    /// Targets on which a plugin is granted anything that they have.
+    /// Whose a target is; none if there is no such target.
+    #[must_use]
+    pub fn tenant_of(&self, target: &TargetId) -> Option<Tenant> {
+        self.shared.registry().target(target).map(|target| target.model.tenant.clone())
+    }
+
+    /// Targets on which a plugin is granted anything that they have, of any tenant.
     #[must_use]
     pub fn granted_targets(&self, plugin: &PluginName) -> Vec<TargetId> {
         let registry = self.shared.registry();
-        let granted =
-            |id: &TargetId, capability: &str| grants::any(&registry.config.grants, plugin, id, capability);
+        let granted = |target: &Target, capability: &str| {
+            grants::any(&registry.config.grants, plugin, target, capability)
+        };
         registry
             .targets()
             .filter(|target| {
                 let capabilities = ["process", "config", "http", "notify"];
                 capabilities.iter().any(|capability| {
-                    target.object(capability).is_some() && granted(&target.model.id, capability)
+                    target.object(capability).is_some() && granted(&target.model, capability)
                 })
             })
             .map(|target| target.model.id.clone())

@@ -2,11 +2,12 @@
 //!
 //! ## What always holds
 //! - what no grant names is refused, reads included
+//! - a grant is for incidents of one tenant: those of another one find nothing granted by it
 //! - an argument that a grant bounds must be there and within the bound
 //! - the answer to a refusal is a `[[grant]]` that allows this call and no wider one
 
 use salve_model::{
-    PluginName, TargetId,
+    PluginName, Target, TargetId, Tenant,
     call::HttpRequest,
     grant::{Bound, Grant, sends},
     pattern::matches,
@@ -22,6 +23,8 @@ pub(crate) type Arguments = BTreeMap<String, Option<String>>;
 #[derive(Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) plugin: &'a PluginName,
+    /// The incident's, and the target's.
+    pub(crate) tenant: &'a Tenant,
     pub(crate) capability: &'a str,
     pub(crate) verb: &'a str,
     pub(crate) target: &'a TargetId,
@@ -60,9 +63,12 @@ pub(crate) fn check<'g>(grants: &'g [Grant], ask: &Ask<'_>) -> Result<&'g Grant,
 }
 
 /// Some grant gives the plugin something on the target.
-pub(crate) fn any(grants: &[Grant], plugin: &PluginName, target: &TargetId, capability: &str) -> bool {
+pub(crate) fn any(grants: &[Grant], plugin: &PluginName, target: &Target, capability: &str) -> bool {
     grants.iter().any(|grant| {
-        grant.plugin == *plugin && grant.capability == capability && names(&grant.targets, target)
+        grant.plugin == *plugin
+            && grant.tenant == target.tenant
+            && grant.capability == capability
+            && names(&grant.targets, &target.id)
     })
 }
 
@@ -72,6 +78,7 @@ fn names(targets: &[TargetId], target: &TargetId) -> bool {
 
 fn covers(grant: &Grant, ask: &Ask<'_>) -> bool {
     grant.plugin == *ask.plugin
+        && grant.tenant == *ask.tenant
         && grant.capability == ask.capability
         && grant.verbs.iter().any(|verb| verb == ask.verb || verb == "*")
         && names(&grant.targets, ask.target)
@@ -168,6 +175,9 @@ fn path_below(prefix: &str, path: &str) -> bool {
 fn toml_that_allows(ask: &Ask<'_>, closest: Option<&str>) -> String {
     let mut grant = Table::new();
     grant["plugin"] = toml_edit::value(ask.plugin.0.as_str());
+    if !ask.tenant.is_default() {
+        grant["tenant"] = toml_edit::value(ask.tenant.0.as_str());
+    }
     grant["capability"] = toml_edit::value(ask.capability);
     grant["verbs"] = toml_edit::value(Array::from_iter([ask.verb]));
     grant["targets"] = toml_edit::value(Array::from_iter([ask.target.0.as_str()]));
@@ -222,6 +232,7 @@ fn toml_that_allows(ask: &Ask<'_>, closest: Option<&str>) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::sync::LazyLock;
 
     fn grant(toml: &str) -> Grant {
         #[derive(serde::Deserialize)]
@@ -231,9 +242,12 @@ mod tests {
         toml::from_str::<File>(toml).unwrap().grant.remove(0)
     }
 
+    static DEFAULT: LazyLock<Tenant> = LazyLock::new(Tenant::default);
+
     fn set<'a>(plugin: &'a PluginName, target: &'a TargetId, value: Option<&str>) -> Ask<'a> {
         Ask {
             plugin,
+            tenant: &DEFAULT,
             capability: "config",
             verb: "set",
             target,
@@ -269,6 +283,29 @@ mod tests {
         assert!(check(&grants, &set(&plugin, &target, None)).is_err());
         assert!(check(&grants, &set(&plugin, &TargetId("gateway".into()), Some("16"))).is_err());
         assert!(check(&grants, &set(&PluginName("other".into()), &target, Some("16"))).is_err());
+    }
+
+    /// Guarantees: a grant holds for its own tenant's incidents alone, and what a refusal prints names the tenant.
+    #[test]
+    fn grants_are_of_one_tenant() {
+        let (plugin, target) = (PluginName("set-config".into()), TargetId("checkout".into()));
+        let beta = Tenant("beta".into());
+        let ask = |tenant| Ask { tenant, ..set(&plugin, &target, Some("16")) };
+        let of_default = grant(&check(&[], &ask(&DEFAULT)).unwrap_err());
+        let toml = check(std::slice::from_ref(&of_default), &ask(&beta)).unwrap_err();
+        insta::assert_snapshot!(toml, @r#"
+        [[grant]]
+        plugin = "set-config"
+        tenant = "beta"
+        capability = "config"
+        verbs = ["set"]
+        targets = ["checkout"]
+        arguments.key = { one_of = ["pool.size"] }
+        arguments.value = { one_of = ["16"] }
+        "#);
+        let of_beta = grant(&toml);
+        assert!(check(std::slice::from_ref(&of_beta), &ask(&beta)).is_ok());
+        assert!(check(&[of_beta], &ask(&DEFAULT)).is_err());
     }
 
     /// Guarantees: a range refuses what is not a number, and the refusal says which bound it was.

@@ -1,7 +1,7 @@
 //! What the brokers ask of the ledger: intent before effect, result after it, refusals.
 
 use salve_model::{
-    PluginName,
+    PluginName, Tenant,
     call::{BoxFuture, Denied},
     incident::IncidentId,
     plan::{Call, Receipt, VerbClass, WriteState},
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Intent {
     /// For which incident.
     pub incident: IncidentId,
+    /// Whose incident and target.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// By which plugin.
     pub plugin: PluginName,
     /// Index of the plan's step that licenses it.
@@ -47,6 +50,9 @@ pub struct WriteOutcome {
 pub struct Refusal {
     /// For which incident.
     pub incident: IncidentId,
+    /// Whose incident.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// By which plugin.
     pub plugin: PluginName,
     /// What it asked for.
@@ -71,8 +77,13 @@ pub struct JournalError {
 pub trait Journal: Send + Sync {
     /// Makes an intent durable and gives it a number that no other write of the ledger has.
     fn intent(&self, intent: Intent) -> BoxFuture<'_, Result<u64, JournalError>>;
-    /// Makes the outcome of intent `id` durable.
-    fn result(&self, id: u64, outcome: WriteOutcome) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// Makes the outcome of intent `id`, which was this tenant's, durable.
+    fn result(
+        &self,
+        id: u64,
+        tenant: Tenant,
+        outcome: WriteOutcome,
+    ) -> BoxFuture<'_, Result<(), JournalError>>;
     /// Records a refused call.
     fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), JournalError>>;
 }

@@ -11,7 +11,7 @@ use crate::{
     storage::sha256_hex,
 };
 use salve_model::{
-    PluginName, TargetId,
+    PluginName, TargetId, Tenant,
     call::{CallError, Denied, HttpRequest, Write},
     grant::Grant,
     plan::{Call, Step, VerbClass},
@@ -246,17 +246,27 @@ pub(crate) fn http_must_be_bounded(request: &HttpRequest) -> Vec<String> {
     request.query.iter().map(|(name, _)| format!("query.{name}")).collect()
 }
 
+/// Who would write, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) plugin: &'a PluginName,
+    /// Whose incident it is.
+    pub(crate) tenant: &'a Tenant,
+    /// It can, and so what it sends could contain it.
+    pub(crate) reads_telemetry: bool,
+}
+
 impl Shared {
     /// The object behind a call, and the grant that allows it.
     pub(crate) async fn permit<'r>(
         self: &Arc<Self>,
         registry: &'r Registry,
-        (plugin, reads_telemetry): (&PluginName, bool),
+        caller: Caller<'_>,
         checked: &Checked,
         is_undo: bool,
     ) -> Result<(String, &'r Grant), CallError> {
         let call = &checked.call;
-        let object = object(registry, call)?;
+        let object = object(registry, caller.tenant, call)?;
         let mut must_be_bounded = Vec::new();
         let mut http = None;
         match &checked.effect {
@@ -280,7 +290,8 @@ impl Shared {
             }
         }
         let ask = Ask {
-            plugin,
+            plugin: caller.plugin,
+            tenant: caller.tenant,
             capability: &call.capability,
             verb: &call.verb,
             target: &call.target,
@@ -289,7 +300,7 @@ impl Shared {
             http,
             needs_safe_read: false,
             is_undo,
-            reads_telemetry,
+            reads_telemetry: caller.reads_telemetry,
         };
         let grant = grants::check(&registry.config.grants, &ask)
             .map_err(|toml| CallError::Denied(Denied::NotGranted(toml)))?;
@@ -334,8 +345,8 @@ impl Brokers {
     /// against what each broker can do; objects, state before, inverse and class as the brokers say.
     ///
     /// A step on an object that an earlier step of the plan changes has the state before that the earlier step leaves,
-    /// where that can be said, and none where it cannot (a process that is yet to be started). `reads_telemetry`: the plugin
-    /// can, and so what it sends could contain it.
+    /// where that can be said, and none where it cannot (a process that is yet to be started). `tenant`: whose incident it is;
+    /// `reads_telemetry`: the plugin can, and so what it sends could contain it.
     ///
     /// # Errors
     /// The first step that cannot be: [`CallError::Denied`] with the TOML that would allow it, [`CallError::NotFound`],
@@ -343,13 +354,14 @@ impl Brokers {
     pub async fn complete_plan(
         &self,
         plugin: &PluginName,
+        tenant: &Tenant,
         reads_telemetry: bool,
         raw_steps: Vec<RawStep>,
     ) -> Result<Vec<Step>, CallError> {
         if raw_steps.len() > STEPS_MAX {
             return Err(CallError::Denied(Denied::Limit(format!("{STEPS_MAX} steps in one plan"))));
         }
-        let (registry, caller) = (self.shared.registry(), (plugin, reads_telemetry));
+        let (registry, caller) = (self.shared.registry(), Caller { plugin, tenant, reads_telemetry });
         let mut keys_after: BTreeMap<(TargetId, String), String> = BTreeMap::new();
         let mut processes_touched: BTreeSet<String> = BTreeSet::new();
         let mut steps = Vec::with_capacity(raw_steps.len());
@@ -430,11 +442,15 @@ impl Brokers {
     }
 }
 
-/// The object behind a call.
-pub(crate) fn object(registry: &Registry, call: &Call) -> Result<String, CallError> {
+/// The object behind a call that is made for an incident of this tenant.
+pub(crate) fn object(registry: &Registry, tenant: &Tenant, call: &Call) -> Result<String, CallError> {
     let id = escape(&call.target.0, 100);
     let target =
         registry.target(&call.target).ok_or_else(|| CallError::NotFound(format!("target `{id}`")))?;
+    if target.model.tenant != *tenant {
+        let why = format!("# target `{id}` is another tenant's than the incident: no grant allows that\n");
+        return Err(CallError::Denied(Denied::NotGranted(why)));
+    }
     target.object(&call.capability).ok_or_else(|| {
         CallError::NotFound(format!("`{}` behind target `{id}`", escape(&call.capability, 50)))
     })

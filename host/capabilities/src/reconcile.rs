@@ -40,7 +40,7 @@ impl Brokers {
                 intent.call.capability, intent.call.verb, intent.call.target
             ));
             let outcome = WriteOutcome { state, receipt: receipt.clone(), note: Some(note) };
-            if let Err(error) = self.shared.journal.result(id, outcome).await {
+            if let Err(error) = self.shared.journal.result(id, intent.tenant.clone(), outcome).await {
                 tracing::error!(error = words(&error), "a reconciled result could not be recorded");
             }
             receipts.extend(receipt);

@@ -270,7 +270,12 @@ fn check_target(
         }
         None => None,
     };
-    let model = Target { id: target.id.clone(), attributes: target.select.clone(), objects: Vec::new() };
+    let model = Target {
+        id: target.id.clone(),
+        tenant: target.tenant.clone(),
+        attributes: target.select.clone(),
+        objects: Vec::new(),
+    };
     let mut resolved = ResolvedTarget { model, unit: target.process.clone(), file, http, channel };
     let capabilities = ["process", "config", "http", "notify"];
     resolved.model.objects =

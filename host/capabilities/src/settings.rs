@@ -1,6 +1,6 @@
 //! The operator's words on units, targets, channels and secrets.
 
-use salve_model::{Attributes, TargetId, grant::Grant};
+use salve_model::{Attributes, TargetId, Tenant, grant::Grant};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -101,9 +101,12 @@ fn stop_grace_ms_default() -> u64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
-    /// Unique.
+    /// Unique, over all tenants.
     pub id: TargetId,
-    /// Telemetry that carries all of these resource attributes is about this target.
+    /// Whose it is. Default: `default`.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
+    /// Telemetry of this tenant that carries all of these resource attributes is about this target.
     #[serde(default)]
     pub select: Attributes,
     /// Name of a `[[process]]`.
@@ -174,7 +177,7 @@ pub struct ChannelConfig {
     /// Messages are sent here with POST, as `application/json`.
     pub url: String,
     /// JSON in which `{field}` stands for a field of the message, escaped, for instance `{"text": "{summary}"}`.
-    /// The host fills in `{incident}`, `{plugin}` and `{target}`. A field that the message lacks is empty.
+    /// The host fills in `{incident}`, `{tenant}`, `{plugin}` and `{target}`. A field that the message lacks is empty.
     pub template: String,
     /// Name of the `[[secret]]` that goes into the `authorization` header.
     #[serde(default)]

@@ -21,7 +21,12 @@ impl Core {
                 self.settings = (**settings).clone();
                 self.targets.clone_from(targets);
             }
-            Change::TopologyChanged { edges } => self.topology = edges.iter().cloned().collect(),
+            Change::TopologyChanged { tenant, edges } => {
+                self.topology.remove(tenant);
+                if !edges.is_empty() {
+                    self.topology.insert(tenant.clone(), edges.iter().cloned().collect());
+                }
+            }
             Change::Paused { by, reason } => {
                 self.pause = Some(Pause { by: by.clone(), reason: reason.clone(), since: at });
             }
@@ -52,7 +57,7 @@ impl Core {
             }
             Change::Incident(id, change) => {
                 let Some(number) = self.number(id) else { return };
-                self.count(change, at);
+                self.count(number, change, at);
                 if let Some(incident) = self.incidents.get_mut(&number) {
                     if let Some(text) = timeline::sentence(change, incident) {
                         incident.timeline.push(at, text);
@@ -78,7 +83,7 @@ impl Core {
     }
 
     /// What a change about an incident means for the whole core.
-    fn count(&mut self, change: &IncidentChange, at: Now) {
+    fn count(&mut self, number: u64, change: &IncidentChange, at: Now) {
         match change {
             IncidentChange::Joined { symptom, overflow, .. } => {
                 self.candidates.remove(&symptom.key());
@@ -95,8 +100,9 @@ impl Core {
             }
             IncidentChange::RunStarted { dry_run: false, .. } => {
                 let window_ms = self.settings.rate_window_ms;
-                self.run_starts.retain(|start| at.since_ms(*start) < window_ms);
-                self.run_starts.push_back(at);
+                self.run_starts.retain(|(start, _)| at.since_ms(*start) < window_ms);
+                let tenant = self.incidents.get(&number).map(Incident::tenant).unwrap_or_default();
+                self.run_starts.push_back((at, tenant));
             }
             _ => {}
         }

@@ -102,7 +102,7 @@ fn decision_input(core: &Core, incident: &Incident, now: Now) -> DecisionInput {
     let mut history: Vec<HistoryEntry> = core
         .incidents
         .values()
-        .filter(|other| other.number != incident.number)
+        .filter(|other| other.number != incident.number && other.tenant() == incident.tenant())
         .flat_map(|other| {
             other.tried().map(|attempt| HistoryEntry {
                 incident: other.id.clone(),
@@ -118,7 +118,7 @@ fn decision_input(core: &Core, incident: &Incident, now: Now) -> DecisionInput {
         incident: incident.view(now),
         findings: incident.findings.clone().unwrap_or_default(),
         catalogue: Vec::new(),
-        targets: core.targets.clone(),
+        targets: core.targets.iter().filter(|target| incident.is_about(&target.tenant)).cloned().collect(),
         history,
     }
 }

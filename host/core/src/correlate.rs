@@ -1,15 +1,16 @@
 //! To which incident a symptom belongs: one fault, one incident.
 //!
-//! In this order: an open incident with the same service; the open incident whose services are fewest calls away on the
-//! service map, either way along the calls, at most `correlate_hops_max`; a closed incident that had this very series
-//! and ended within `reopen_ms`; if too many are open, the one opened last; else a new one. Equals: the older incident.
+//! Only incidents of the symptom's tenant count, and only calls between that tenant's services. In this order: an open
+//! incident with the same service; the open incident whose services are fewest calls away on the service map, either way
+//! along the calls, at most `correlate_hops_max`; a closed incident that had this very series and ended within `reopen_ms`;
+//! if too many of the tenant's are open, the one opened last; else a new one. Equals: the older incident.
 //! Incidents about plugins take no symptoms and do not count here.
 
 use crate::{
     incident::{Incident, Phase},
     settings::Settings,
 };
-use salve_model::{telemetry::SeriesRef, time::Now};
+use salve_model::{Tenant, telemetry::SeriesRef, time::Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a symptom goes.
@@ -29,12 +30,15 @@ pub(crate) enum Place {
 pub(crate) fn place(
     series: &SeriesRef,
     incidents: &BTreeMap<u64, Incident>,
-    topology: &BTreeSet<(String, String)>,
+    topology: &BTreeMap<Tenant, BTreeSet<(String, String)>>,
     settings: &Settings,
     now: Now,
 ) -> Place {
-    let open = || incidents.values().filter(|incident| incident.is_open() && incident.plugin.is_none());
-    let hops = hops_from(&series.service, topology, settings.correlate_hops_max);
+    let own = || incidents.values().filter(|incident| incident.is_about(&series.tenant));
+    let open = || own().filter(|incident| incident.is_open());
+    let no_calls = BTreeSet::new();
+    let calls = topology.get(&series.tenant).unwrap_or(&no_calls);
+    let hops = hops_from(&series.service, calls, settings.correlate_hops_max);
     let nearest = open()
         .filter_map(|incident| {
             let services = incident.symptoms.iter().map(|tracked| tracked.symptom.series.service.as_str());
@@ -45,7 +49,7 @@ pub(crate) fn place(
     if let Some((_, number)) = nearest {
         return Place::Join(number);
     }
-    let came_back = incidents.values().rev().find(|incident| match incident.phase {
+    let came_back = own().rev().find(|incident| match incident.phase {
         Phase::Closed { at } => {
             now.since_ms(at) <= settings.reopen_ms && incident.symptom(series.key).is_some()
         }

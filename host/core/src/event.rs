@@ -1,7 +1,7 @@
 //! What the core is told.
 
 use salve_model::{
-    Target,
+    Target, Tenant,
     incident::{Decision, Findings, IncidentId},
     plan::{Plan, RunResult},
     telemetry::{Measurement, Observation},
@@ -24,8 +24,11 @@ pub enum Event {
         /// Things that can be acted on.
         targets: Vec<Target>,
     },
-    /// Calls between services as the service map knows them now; sent when the set changes.
+    /// Calls between a tenant's services as the service map knows them now; sent when the set changes.
     Topology {
+        /// Whose services.
+        #[serde(default, skip_serializing_if = "Tenant::is_default")]
+        tenant: Tenant,
         /// Caller and callee, by `service.name`.
         edges: Vec<(String, String)>,
     },

@@ -12,6 +12,12 @@
 //! 8. rate: at most `rate_max` runs in `rate_window_ms`
 //! 9. blast radius of everything under treatment together with this plan
 //!
+//! 8 and 9 are bounds of all tenants together, since they bound what Salve may do to the world. Where targets are of several
+//! tenants, each leaves some of both to the others: it takes no more than it leaves free.
+//!
+//! Source of that rule: A. K. Choudhury, E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
+//! IEEE/ACM Transactions on Networking 6 (1998), with α = 1.
+//!
 //! Taking a remedy back is not held by 3 to 9: it restores what was there before.
 
 use crate::{
@@ -19,6 +25,7 @@ use crate::{
     incident::{Incident, objects},
 };
 use salve_model::{
+    Tenant,
     incident::{Proposal, Verdict},
     mode::Mode,
     plan::Plan,
@@ -115,7 +122,7 @@ pub(crate) fn ask(core: &Core, incident: &Incident, proposal: &Proposal, plan: &
     }
     lock(core, incident, &touched)
         .or_else(|| cooldown(core, &touched, now))
-        .or_else(|| rate(core, now))
+        .or_else(|| rate(core, incident, now))
         .or_else(|| blast_radius(core, incident, &touched, allowed))
         .unwrap_or(Word::Go)
 }
@@ -131,7 +138,19 @@ pub(crate) fn attempts_exhausted(core: &Core, incident: &Incident) -> Option<Str
 /// Runs that count for the rate guard at this moment.
 pub(crate) fn runs_in_window(core: &Core, now: Now) -> usize {
     let window_ms = core.settings.rate_window_ms;
-    core.run_starts.iter().filter(|start| now.since_ms(**start) < window_ms).count()
+    core.run_starts.iter().filter(|(start, _)| now.since_ms(*start) < window_ms).count()
+}
+
+/// There are targets of several tenants.
+fn is_shared(core: &Core) -> bool {
+    core.targets
+        .windows(2)
+        .any(|pair| pair.first().map(|one| &one.tenant) != pair.last().map(|one| &one.tenant))
+}
+
+/// A tenant that has so much already may take some more, and leaves the others enough.
+fn leaves_some(has: usize, takes: usize, free: usize) -> bool {
+    has.saturating_add(takes) <= free
 }
 
 fn lock(core: &Core, incident: &Incident, touched: &BTreeSet<&str>) -> Option<Word> {
@@ -158,21 +177,43 @@ fn cooldown(core: &Core, touched: &BTreeSet<&str>, now: Now) -> Option<Word> {
     })
 }
 
-fn rate(core: &Core, now: Now) -> Option<Word> {
+fn rate(core: &Core, incident: &Incident, now: Now) -> Option<Word> {
     let (rate_max, window_ms) = (core.settings.rate_max, core.settings.rate_window_ms);
-    (runs_in_window(core, now) >= usize::try_from(rate_max).unwrap_or(usize::MAX))
-        .then(|| Word::NotNow(Guard::Rate, format!("at most {rate_max} runs in {window_ms} ms")))
+    let free = usize::try_from(rate_max).unwrap_or(usize::MAX).saturating_sub(runs_in_window(core, now));
+    let limit = format!("at most {rate_max} runs in {window_ms} ms");
+    if free == 0 {
+        return Some(Word::NotNow(Guard::Rate, limit));
+    }
+    let tenant = incident.tenant();
+    let is_own = |run: &&(Now, Tenant)| run.1 == tenant && now.since_ms(run.0) < window_ms;
+    let own = core.run_starts.iter().filter(is_own).count();
+    (is_shared(core) && !leaves_some(own, 1, free))
+        .then(|| Word::NotNow(Guard::Rate, format!("{limit}, and some are left to other tenants")))
 }
 
 fn blast_radius(core: &Core, incident: &Incident, touched: &BTreeSet<&str>, allowed: usize) -> Option<Word> {
-    let mut under_treatment = touched.clone();
-    let others = core.incidents.values().filter(|other| other.is_open() && other.number != incident.number);
-    under_treatment.extend(others.flat_map(Incident::objects_under_treatment));
-    (under_treatment.len() > allowed).then(|| {
-        let reason =
-            format!("{} objects would be under treatment; at most {allowed} may be", under_treatment.len());
-        Word::NotNow(Guard::BlastRadius, reason)
-    })
+    let others =
+        || core.incidents.values().filter(|other| other.is_open() && other.number != incident.number);
+    let under_treatment: BTreeSet<&str> = others().flat_map(Incident::objects_under_treatment).collect();
+    let together = under_treatment.union(touched).count();
+    if together > allowed {
+        let reason = format!("{together} objects would be under treatment; at most {allowed} may be");
+        return Some(Word::NotNow(Guard::BlastRadius, reason));
+    }
+    let tenant = incident.tenant();
+    let own: BTreeSet<&str> = others()
+        .filter(|other| other.tenant() == tenant)
+        .flat_map(Incident::objects_under_treatment)
+        .collect();
+    let free = allowed.saturating_sub(under_treatment.len());
+    (is_shared(core) && !leaves_some(own.len(), touched.difference(&under_treatment).count(), free)).then(
+        || {
+            let reason = format!(
+                "at most {allowed} objects may be under treatment, and some are left to other tenants"
+            );
+            Word::NotNow(Guard::BlastRadius, reason)
+        },
+    )
 }
 
 /// Most objects under treatment at a time: the lesser of the number and the share, but one at least if the number

@@ -4,6 +4,7 @@ use crate::{
     event::RequestId, plugin::PluginMatter, symptom::Tracked, timeline::Timeline, verify::BoundState,
 };
 use salve_model::{
+    Tenant,
     incident::{AttemptView, Decision, Findings, IncidentId, IncidentView, Outcome, Proposal},
     mode::Mode,
     plan::{Plan, Receipt, RunResult},
@@ -411,6 +412,17 @@ impl Incident {
         }
     }
 
+    /// Whose it is: that of its symptoms, which are of one tenant. An incident about a plugin is `default`'s.
+    #[must_use]
+    pub fn tenant(&self) -> Tenant {
+        self.symptoms.first().map(|tracked| tracked.symptom.series.tenant.clone()).unwrap_or_default()
+    }
+
+    /// It is about this tenant's telemetry.
+    pub(crate) fn is_about(&self, tenant: &Tenant) -> bool {
+        self.symptoms.first().is_some_and(|tracked| tracked.symptom.series.tenant == *tenant)
+    }
+
     /// It has not ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -492,6 +504,7 @@ impl Incident {
     pub fn view(&self, now: Now) -> IncidentView {
         IncidentView {
             id: self.id.clone(),
+            tenant: self.tenant(),
             started: self.started,
             now,
             symptoms: self.symptoms.iter().map(|tracked| tracked.symptom.clone()).collect(),

@@ -22,6 +22,8 @@
 //! - nothing is carried out that no policy proposed, that the mode forbids, or while Salve is paused; see [`guard`]
 //! - whatever was written is verified, taken back or reported; see [`verify`]
 //! - answers to older questions change nothing
+//! - an incident is of one tenant: symptoms of another one never join it, it acts on no target of another one, and its bounds
+//!   are filled by no other one
 //! - event time orders points; every deadline is counted in `now`, which never goes backwards here
 //!
 //! Not here: detecting (plugins), what a policy says (`salve-policy`), what a plan does (`salve-capabilities`),
@@ -56,7 +58,7 @@ pub use transition::{SCHEMA_VERSION, Transition};
 pub use view::{IncidentDetail, IncidentSummary};
 
 use incident::Incident;
-use salve_model::{Target, incident::IncidentId, telemetry::SeriesKey, time::Now};
+use salve_model::{Target, TargetId, Tenant, incident::IncidentId, telemetry::SeriesKey, time::Now};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use symptom::Candidate;
@@ -68,7 +70,8 @@ pub struct Core {
     now: Now,
     settings: Settings,
     targets: Vec<Target>,
-    topology: BTreeSet<(String, String)>,
+    /// Callers and callees of each tenant that has any.
+    topology: BTreeMap<Tenant, BTreeSet<(String, String)>>,
     pause: Option<Pause>,
     candidates: BTreeMap<SeriesKey, Candidate>,
     /// By number: open ones, and closed ones that are remembered.
@@ -76,8 +79,8 @@ pub struct Core {
     /// Plugins with a version in quarantine, by name.
     plugins: BTreeMap<String, plugin::PluginTrouble>,
     next_number: u64,
-    /// Starts of runs, for the rate guard.
-    run_starts: VecDeque<Now>,
+    /// Starts of runs, and whose they were, for the rate guard.
+    run_starts: VecDeque<(Now, Tenant)>,
     /// Ends of runs by object, for the cool-down.
     run_ends: BTreeMap<String, Now>,
     counts: Counts,
@@ -134,7 +137,7 @@ impl Core {
             now: Now(0),
             settings: Settings::default(),
             targets: Vec::new(),
-            topology: BTreeSet::new(),
+            topology: BTreeMap::new(),
             pause: None,
             candidates: BTreeMap::new(),
             incidents: BTreeMap::new(),
@@ -168,6 +171,30 @@ impl Core {
     fn number(&self, id: &IncidentId) -> Option<u64> {
         let number = id.0.strip_prefix("inc-")?.parse().ok()?;
         (self.incidents.get(&number)?.id == *id).then_some(number)
+    }
+
+    /// Whose a known incident is; that of one about a plugin, and of one that is not known (any more), is `default`.
+    #[must_use]
+    pub fn tenant(&self, id: &IncidentId) -> Tenant {
+        let known = self.number(id).and_then(|number| self.incidents.get(&number));
+        known.map(Incident::tenant).unwrap_or_default()
+    }
+
+    /// Whose this change is, once it has been applied; what concerns all of Salve is `default`'s.
+    #[must_use]
+    pub fn tenant_of(&self, change: &transition::Change) -> Tenant {
+        use transition::Change;
+        match change {
+            Change::Incident(id, _) => self.tenant(id),
+            Change::Suspected { candidate, .. } => candidate.tenant.clone(),
+            Change::TopologyChanged { tenant, .. } => tenant.clone(),
+            _ => Tenant::default(),
+        }
+    }
+
+    /// The target is known, and another tenant's.
+    fn is_foreign(&self, target: &TargetId, tenant: &Tenant) -> bool {
+        self.targets.iter().any(|known| known.id == *target && known.tenant != *tenant)
     }
 
     /// Numbers of open incidents, oldest first.

@@ -219,7 +219,7 @@ impl Stepper<'_> {
         }
         let number = core.next_number;
         let id = IncidentId(format!("inc-{number}"));
-        let forgotten = self.incidents_to_forget();
+        let forgotten = self.incidents_to_forget(|closed| closed.plugin.is_some());
         let trouble = Box::new(trouble.clone());
         self.commit(Change::Incident(id, IncidentChange::PluginOpened { number, trouble, forgotten }));
     }

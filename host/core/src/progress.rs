@@ -238,6 +238,9 @@ fn choose(core: &Core, incident: &Incident, index: u32, now: Now) -> IncidentCha
     match proposal.verdict {
         Verdict::Never => IncidentChange::Skipped { proposal: index, why: "a policy forbids it".into() },
         Verdict::Wait => IncidentChange::Waited { proposal: index, until: now.plus_ms(settings.wait_ms) },
+        Verdict::Act | Verdict::Ask if core.is_foreign(&proposal.target, &incident.tenant()) => {
+            IncidentChange::Skipped { proposal: index, why: "its target is another tenant's".into() }
+        }
         Verdict::Act | Verdict::Ask if was_tried(incident, proposal) => {
             IncidentChange::Skipped { proposal: index, why: "it was tried before and did not heal".into() }
         }

@@ -24,7 +24,8 @@ pub struct Settings {
     pub confirm_points_of: BTreeMap<String, u32>,
     /// Longest time between two of these points, in milliseconds: somewhat more than two steps of the slowest series.
     pub confirm_within_ms: u64,
-    /// Most series with abnormal points that are no symptom yet; beyond it the oldest is forgotten and counted.
+    /// Most series of one tenant with abnormal points that are no symptom yet; beyond it the tenant's oldest is
+    /// forgotten and counted.
     pub candidates_max: u32,
     /// Most calls between two services for their symptoms to belong to one incident. 0: the same service only.
     pub correlate_hops_max: u32,
@@ -34,11 +35,13 @@ pub struct Settings {
     pub reopen_ms: u64,
     /// Least time between the ends of two runs on one object, in milliseconds.
     pub cooldown_ms: u64,
-    /// Most runs in `rate_window_ms`, over all targets.
+    /// Most runs in `rate_window_ms`, over all targets. Where targets are of several tenants, one that would have had
+    /// more runs than were left to all waits.
     pub rate_max: u32,
     /// Length of the rate window, in milliseconds.
     pub rate_window_ms: u64,
-    /// Most objects under treatment at one time, over all incidents.
+    /// Most objects under treatment at one time, over all incidents. Where targets are of several tenants, one that
+    /// would have more of them than were free waits.
     pub blast_radius_objects_max: u32,
     /// Most objects under treatment at one time, as a share of all objects of all targets, in percent; one is always
     /// allowed.
@@ -65,7 +68,7 @@ pub struct Settings {
     pub approval_within_ms: u64,
     /// Time before the policies are asked again after `wait`, in milliseconds.
     pub wait_ms: u64,
-    /// Most open incidents; beyond it, observations join the most recent one and are counted.
+    /// Most open incidents of one tenant; beyond it, observations join the tenant's most recent one and are counted.
     pub incidents_open_max: u32,
     /// Most symptoms of one incident; beyond it they are counted.
     pub symptoms_max: u32,
@@ -73,7 +76,7 @@ pub struct Settings {
     /// milliseconds, once Salve has nothing more to do about it: the series of a service that was taken away never
     /// recover.
     pub silent_max_ms: u64,
-    /// Closed incidents that are remembered for `history`.
+    /// Closed incidents of one tenant that are remembered for `history`.
     pub history_max: u32,
 }
 

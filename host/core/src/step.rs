@@ -11,6 +11,7 @@ use crate::{
     verify,
 };
 use salve_model::{
+    Tenant,
     incident::{Decision, Findings, IncidentId},
     plan::Plan,
     telemetry::{Measurement, Observation, SeriesKey},
@@ -108,10 +109,12 @@ impl<'a> Stepper<'a> {
                     self.commit(Change::Configured { settings, targets: targets.clone() });
                 }
             }
-            Event::Topology { edges } => {
+            Event::Topology { tenant, edges } => {
                 let topology: BTreeSet<(String, String)> = edges.iter().cloned().collect();
-                if self.core.topology != topology {
-                    self.commit(Change::TopologyChanged { edges: topology.into_iter().collect() });
+                let known = self.core.topology.get(tenant);
+                if known.map_or(!topology.is_empty(), |known| *known != topology) {
+                    let edges = topology.into_iter().collect();
+                    self.commit(Change::TopologyChanged { tenant: tenant.clone(), edges });
                 }
             }
             Event::Observed(observations) => {
@@ -255,7 +258,7 @@ impl<'a> Stepper<'a> {
             return;
         };
         if candidate.points < self.core.settings.confirm_points_by(&observation.detector) {
-            let forgotten = self.candidates_to_forget(series);
+            let forgotten = self.candidates_to_forget(series, &candidate.tenant);
             self.commit(Change::Suspected { series, candidate, forgotten });
         } else {
             self.confirm(observation, &candidate);
@@ -274,7 +277,8 @@ impl<'a> Stepper<'a> {
             Place::Open => {
                 let number = core.next_number;
                 let id = IncidentId(format!("inc-{number}"));
-                let forgotten = self.incidents_to_forget();
+                let forgotten =
+                    self.incidents_to_forget(|closed| closed.is_about(&observation.series.tenant));
                 self.commit(Change::Incident(
                     id,
                     IncidentChange::Opened { number, symptom, until, forgotten },
@@ -296,14 +300,17 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// Candidates that leave: those whose next point would come too late, and the oldest if there are too many.
-    fn candidates_to_forget(&self, joining: SeriesKey) -> Vec<SeriesKey> {
+    /// Candidates of this tenant that leave: those whose next point would come too late, and the oldest if there are too many.
+    fn candidates_to_forget(&self, joining: SeriesKey, tenant: &Tenant) -> Vec<SeriesKey> {
         let settings = &self.core.settings;
         let candidates_max = usize::try_from(settings.candidates_max.max(1)).unwrap_or(usize::MAX);
-        if self.core.candidates.len() < candidates_max || self.core.candidates.contains_key(&joining) {
+        let candidates = || self.core.candidates.iter().filter(|(_, candidate)| candidate.tenant == *tenant);
+        if self.core.candidates.len() < candidates_max
+            || self.core.candidates.contains_key(&joining)
+            || candidates().count() < candidates_max
+        {
             return Vec::new();
         }
-        let candidates = || self.core.candidates.iter();
         let late: Vec<SeriesKey> = candidates()
             .filter(|(_, candidate)| self.now.since_ms(candidate.latest) > settings.confirm_within_ms)
             .map(|(key, _)| *key)
@@ -318,12 +325,13 @@ impl<'a> Stepper<'a> {
             .collect()
     }
 
-    /// Closed incidents that leave, the one that ended first before others.
-    pub(crate) fn incidents_to_forget(&self) -> Vec<u64> {
+    /// Closed incidents that leave, of those that count: the one that ended first before others.
+    pub(crate) fn incidents_to_forget(&self, counts: impl Fn(&Incident) -> bool) -> Vec<u64> {
         let mut closed: Vec<(Now, u64)> = self
             .core
             .incidents
             .values()
+            .filter(|incident| counts(incident))
             .filter_map(|incident| match incident.phase {
                 Phase::Closed { at } => Some((at, incident.number)),
                 _ => None,

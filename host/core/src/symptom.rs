@@ -6,6 +6,7 @@
 
 use crate::settings::Settings;
 use salve_model::{
+    Tenant,
     incident::Symptom,
     telemetry::{Observation, ObservationKind, SeriesKey},
     time::{EventTime, Now},
@@ -26,6 +27,9 @@ pub(crate) fn counts(observation: &Observation) -> bool {
 /// Abnormal points of a series that is no symptom yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
+    /// Whose series it is.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// Abnormal points so far.
     pub points: u32,
     /// Receive time of the first.
@@ -46,8 +50,14 @@ impl Candidate {
         now: Now,
         settings: &Settings,
     ) -> Option<Self> {
-        let first =
-            Self { points: 1, since: now, latest: now, newest: observation.time, score: observation.score };
+        let first = Self {
+            tenant: observation.series.tenant.clone(),
+            points: 1,
+            since: now,
+            latest: now,
+            newest: observation.time,
+            score: observation.score,
+        };
         match candidate {
             Some(known) if now.since_ms(known.latest) > settings.confirm_within_ms => Some(first),
             Some(known) if observation.time <= known.newest => None,

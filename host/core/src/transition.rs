@@ -13,7 +13,7 @@ use crate::{
     symptom::{Candidate, Seen, Tracked},
 };
 use salve_model::{
-    Target,
+    Target, Tenant,
     incident::{Decision, Findings, IncidentId, Outcome},
     mode::Mode,
     plan::{Plan, RunResult},
@@ -58,8 +58,11 @@ pub enum Change {
         /// Things that can be acted on.
         targets: Vec<Target>,
     },
-    /// The service map is another one.
+    /// A tenant's service map is another one.
     TopologyChanged {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Tenant::is_default")]
+        tenant: Tenant,
         /// Caller and callee.
         edges: Vec<(String, String)>,
     },

@@ -7,6 +7,7 @@ use crate::{
     timeline::Timeline,
 };
 use salve_model::{
+    Tenant,
     incident::{Decision, Findings, IncidentId, IncidentView, Outcome},
     plan::Plan,
     time::Now,
@@ -18,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct IncidentSummary {
     /// Name.
     pub id: IncidentId,
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Receive time of the first symptom's first point.
     pub started: Now,
     /// When it ended.
@@ -107,6 +110,7 @@ fn summary(incident: &Incident) -> IncidentSummary {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     IncidentSummary {
         id: incident.id.clone(),
+        tenant: incident.tenant(),
         started: incident.started,
         closed: match incident.phase {
             Phase::Closed { at } => Some(at),

@@ -176,6 +176,8 @@ pub struct Filter {
     pub from_seq: u64,
     /// Only those of this incident.
     pub incident: Option<String>,
+    /// Only those of this tenant.
+    pub tenant: Option<Tenant>,
     /// Only those of these kinds; empty means any.
     pub kinds: Vec<EntryKind>,
     /// At most so many.

@@ -134,6 +134,10 @@ impl<'a> Entries<'a> {
             parameters.push(Value::Text(incident.clone()));
             sql.push_str(&format!(" AND incident = ?{}", parameters.len()));
         }
+        if let Some(tenant) = &self.filter.tenant {
+            parameters.push(Value::Text(tenant.0.clone()));
+            sql.push_str(&format!(" AND tenant = ?{}", parameters.len()));
+        }
         if !self.filter.kinds.is_empty() {
             let first = parameters.len() + 1;
             parameters.extend(self.filter.kinds.iter().map(|kind| Value::Text(kind.as_str().into())));

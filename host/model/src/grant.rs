@@ -1,6 +1,6 @@
 //! What the operator allows a plugin to do.
 
-use crate::{PluginName, TargetId};
+use crate::{PluginName, TargetId, Tenant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,11 +17,14 @@ pub fn sends(capability: &str) -> bool {
 pub struct Grant {
     /// To which plugin.
     pub plugin: PluginName,
+    /// For incidents of this tenant, on its targets.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// Which capability interface, for instance `config`.
     pub capability: String,
     /// Which verbs, reads included, for instance `["get", "set"]`. `["*"]` is all of that capability.
     pub verbs: Vec<String>,
-    /// On which targets. `["*"]` is all.
+    /// On which targets. `["*"]` is all of the tenant's.
     pub targets: Vec<TargetId>,
     /// SHA-256 of the component, if only this content is meant: nothing else loads under the plugin's name, and this
     /// may load unsigned.

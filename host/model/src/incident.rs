@@ -1,6 +1,6 @@
 //! What is wrong, why, and what to do about it.
 
-use crate::{Attributes, Target, TargetId, telemetry::ObservationKind, time::Now};
+use crate::{Attributes, Target, TargetId, Tenant, telemetry::ObservationKind, time::Now};
 use serde::{Deserialize, Serialize};
 
 /// The name of an incident: `inc-` and a number that rises for ever.
@@ -46,6 +46,9 @@ pub struct Symptom {
 pub struct IncidentView {
     /// Name.
     pub id: IncidentId,
+    /// Whose telemetry it is about.
+    #[serde(default)]
+    pub tenant: Tenant,
     /// Receive time of the first symptom's first point.
     pub started: Now,
     /// When this view was made.
@@ -192,9 +195,9 @@ pub struct DecisionInput {
     pub findings: Findings,
     /// What can be done.
     pub catalogue: Vec<CatalogueEntry>,
-    /// Things that can be acted on.
+    /// Things of the incident's tenant that can be acted on.
     pub targets: Vec<Target>,
-    /// Attempts of recent other incidents on any target, newest first, bounded.
+    /// Attempts of the tenant's recent other incidents on any target, newest first, bounded.
     pub history: Vec<HistoryEntry>,
 }
 

@@ -11,7 +11,7 @@ use crate::{
     manifest::Role,
 };
 use salve_model::{
-    Attributes, Target, TargetId,
+    Attributes, Target, TargetId, Tenant,
     call::{BoxFuture, Session, Telemetry},
     incident::IncidentId,
     plan::{Expectation, Plan, Receipt},
@@ -34,6 +34,8 @@ const SENTENCE_CHARS_MAX: usize = 500;
 pub struct ActionRequest {
     /// For which incident.
     pub incident: IncidentId,
+    /// Whose incident it is; slots and CPU time are its share.
+    pub tenant: Tenant,
     /// What the policy wants acted on.
     pub targets: Vec<Target>,
     /// JSON object; checked against the manifest's schema.
@@ -191,6 +193,7 @@ impl PluginHost {
         plugin.check_parameters(&request.parameters).map_err(|kind| plugin.error(call, kind))?;
         let reach = Reach {
             context: request.incident.0.clone(),
+            tenant: request.tenant.clone(),
             telemetry,
             session: Some(session),
             now_ns: request.now,

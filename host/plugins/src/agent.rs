@@ -39,7 +39,7 @@ const NS_PER_MS: u64 = 1_000_000;
 pub struct Question {
     /// What is wrong.
     pub incident: IncidentView,
-    /// Things that can be acted on.
+    /// Things of the incident's tenant that can be acted on.
     pub targets: Vec<Target>,
     /// Actions that a policy may choose.
     pub catalogue: Vec<CatalogueEntry>,
@@ -62,8 +62,13 @@ impl PluginHost {
         if plugin.role() != Role::Agent {
             return Err(plugin.error(CALL, GuestErrorKind::Role { role: plugin.role() }));
         }
-        let reach =
-            Reach { context: question.incident.id.0.clone(), telemetry, session: None, now_ns: question.now };
+        let reach = Reach {
+            context: question.incident.id.0.clone(),
+            tenant: question.incident.tenant.clone(),
+            telemetry,
+            session: None,
+            now_ns: question.now,
+        };
         let of_call = plugin.clone();
         let answer = call::fresh(&self.0, plugin, CALL, reach, move |store, instance| {
             let guest = match &of_call.exports {

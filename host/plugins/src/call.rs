@@ -1,14 +1,16 @@
 //! One call of an agent or action: a fresh instance, on a guest thread, within its limits.
 
 use crate::{
-    computing::Computing,
     counters::add,
     error::{GuestError, GuestErrorKind},
     guest::{self, Budget, GuestState},
     host::{HostInner, Plugin},
     writes::WritesInFlight,
 };
-use salve_model::call::{BoxFuture, Session, Telemetry};
+use salve_model::{
+    Tenant,
+    call::{BoxFuture, Session, Telemetry},
+};
 use std::{sync::Arc, time::Instant};
 use tokio::task::JoinHandle;
 use wasmtime::{Store, component::Instance};
@@ -18,6 +20,8 @@ use wasmtime::{Store, component::Instance};
 pub(crate) struct Reach {
     /// The incident's id.
     pub(crate) context: String,
+    /// Whose incident it is.
+    pub(crate) tenant: Tenant,
     pub(crate) telemetry: Arc<dyn Telemetry>,
     pub(crate) session: Option<Arc<dyn Session>>,
     /// Unix nanoseconds.
@@ -51,7 +55,7 @@ where
         + 'static,
 {
     plugin.check_quarantine(call)?;
-    let turn = host.calls.take(plugin.name()).await;
+    let turn = host.calls.take(&reach.tenant, plugin.name()).await;
     let turn = turn.ok_or_else(|| plugin.error(call, GuestErrorKind::Stopping))?;
     let broker = tokio::runtime::Handle::current();
     let writes = WritesInFlight::default();
@@ -65,7 +69,7 @@ where
         state.now_ns = reach.now_ns;
         state.broker = Some(broker);
         state.writes = writes;
-        state.computing = Some(Computing::new(&plugin.identity.computing));
+        state.computing = Some(plugin.identity.computing.of(&reach.tenant));
         run_in(&host, &plugin, state, run).await
     }));
     let ended = (&mut task.0).await;

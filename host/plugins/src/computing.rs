@@ -1,14 +1,17 @@
-//! CPU time, shared fairly between plugins whose calls compute for long.
+//! CPU time, shared fairly between tenants and plugins whose calls compute for long.
 //!
 //! ## What always holds
-//! - of one plugin, at most as many calls as there are guest threads compute on beyond a tick at one time; its other calls
-//!   wait for their turn, in order
-//! - so however many calls a plugin makes, another plugin's calls find the threads as if it made only those few
+//! - of one plugin for one tenant, at most as many calls as there are guest threads compute on beyond a tick at one time; its
+//!   other calls wait for their turn, in order
+//! - so however many calls a plugin makes, another plugin's calls, and its own for another tenant, find the threads as if it
+//!   made only those few
 //! - who waits for the host keeps nobody from computing
 //!
 //! Not here: how much CPU time a call may use (`meter`), and how many calls there may be (`turns`).
 
+use salve_model::Tenant;
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
 };
@@ -22,11 +25,6 @@ pub(crate) struct Computing {
 }
 
 impl Computing {
-    /// `of_plugin` is shared by all calls of a plugin.
-    pub(crate) fn new(of_plugin: &Arc<Semaphore>) -> Self {
-        Self { of_plugin: of_plugin.clone(), leave: Arc::default() }
-    }
-
     /// Lets another call of the plugin compute.
     pub(crate) fn let_go(&self) {
         drop(self.leave.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -59,8 +57,45 @@ async fn let_others_run() {
     .await;
 }
 
-/// How many calls of one plugin compute on at one time.
-pub(crate) fn of_plugin(guest_threads: Option<usize>) -> Arc<Semaphore> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new(guest_threads.unwrap_or_else(cores).max(1)))
+/// One plugin's leaves to compute, for each tenant that it has worked for. Tenants are the operator's, and few.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    guest_threads: usize,
+    of_tenants: Mutex<BTreeMap<Tenant, Arc<Semaphore>>>,
+}
+
+impl Shares {
+    pub(crate) fn new(guest_threads: Option<usize>) -> Self {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Self { guest_threads: guest_threads.unwrap_or_else(cores).max(1), of_tenants: Mutex::default() }
+    }
+
+    /// For a call of the plugin on behalf of this tenant.
+    pub(crate) fn of(&self, tenant: &Tenant) -> Computing {
+        let mut of_tenants = self.of_tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_plugin = of_tenants
+            .entry(tenant.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.guest_threads)))
+            .clone();
+        Computing { of_plugin, leave: Arc::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a tenant that computes with all calls of a plugin that may leaves another tenant's calls of it their own
+    /// leave, at once.
+    #[test]
+    fn each_tenant_has_its_own_leaves() {
+        let shares = Shares::new(Some(2));
+        let (greedy, other) = (Tenant("greedy".into()), Tenant("other".into()));
+        let take = |tenant| shares.of(tenant).of_plugin.try_acquire_owned();
+        let taken = [take(&greedy).unwrap(), take(&greedy).unwrap()];
+        assert!(take(&greedy).is_err());
+        assert!(take(&other).is_ok());
+        drop(taken);
+        assert!(take(&greedy).is_ok());
+    }
 }

@@ -1,7 +1,7 @@
 //! One guest instance's side of the host: what it has used up, and how its failures are told apart.
 
 use crate::{
-    computing::Computing,
+    computing::{Computing, Shares},
     config::Limits,
     counters::{PluginCounters, add},
     error::GuestErrorKind,
@@ -33,7 +33,7 @@ pub(crate) struct GuestState {
     /// Where the session's calls run.
     pub(crate) broker: Option<tokio::runtime::Handle>,
     pub(crate) writes: WritesInFlight,
-    /// Shares the guest threads with other calls of the plugin; none on a thread of its own.
+    /// Shares the guest threads with other calls of the plugin for the tenant; none on a thread of its own.
     pub(crate) computing: Option<Computing>,
     /// The guest's clock stood at this when the call began, Unix nanoseconds ...
     pub(crate) now_ns: u64,
@@ -72,7 +72,7 @@ pub(crate) struct PluginIdentity {
     pub(crate) limits: Limits,
     pub(crate) counters: PluginCounters,
     /// Shared by all its calls, see [`Computing`].
-    pub(crate) computing: Arc<tokio::sync::Semaphore>,
+    pub(crate) computing: Shares,
     /// See `HostConfig`.
     pub(crate) virtual_clock: bool,
     /// See `HostConfig`.

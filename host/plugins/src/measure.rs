@@ -6,6 +6,7 @@ use crate::{
     host::{Plugin, PluginHost},
 };
 use salve_model::{
+    Tenant,
     call::{EdgeStats, SeriesInfo, ServiceStats, Telemetry},
     telemetry::Change,
 };
@@ -17,7 +18,13 @@ impl PluginHost {
     /// # Errors
     /// [`GuestError`]: it does not start.
     pub async fn instantiate(&self, plugin: &Arc<Plugin>) -> Result<(), GuestError> {
-        let reach = Reach { context: String::new(), telemetry: Arc::new(Nothing), session: None, now_ns: 0 };
+        let reach = Reach {
+            context: String::new(),
+            tenant: Tenant::default(),
+            telemetry: Arc::new(Nothing),
+            session: None,
+            now_ns: 0,
+        };
         call::fresh(&self.0, plugin, "instantiate", reach, |_, _| Box::pin(async { Ok(()) })).await
     }
 }

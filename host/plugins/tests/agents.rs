@@ -11,6 +11,7 @@ mod common;
 
 use common::{Silence, bench, watched};
 use salve_model::{
+    Tenant,
     incident::{IncidentId, IncidentView, Symptom},
     telemetry::ObservationKind,
     time::Now,
@@ -35,6 +36,7 @@ fn question() -> Question {
     Question {
         incident: IncidentView {
             id: IncidentId("inc-1".into()),
+            tenant: Tenant::default(),
             started: Now(1),
             now: Now(2),
             symptoms: vec![symptom],

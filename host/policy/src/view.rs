@@ -2,7 +2,8 @@
 //!
 //! The maps have the fields of `salve-model`'s types under the same names, times in Unix milliseconds, but that:
 //!
-//! - `incident.targets` holds the things that can be acted on: `id`, `attributes`, `objects`
+//! - `incident.targets` holds the things that can be acted on: `id`, `attributes`, `objects`; all are of `incident.tenant`, and so
+//!   are the targets of the catalogue, and the history
 //! - `parameters` are maps, not JSON text
 //! - a series' `key` is 16 hex digits
 //! - what is absent is `()`

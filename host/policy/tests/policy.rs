@@ -37,6 +37,7 @@ fn input() -> DecisionInput {
     DecisionInput {
         incident: IncidentView {
             id: IncidentId("inc-7".into()),
+            tenant: Tenant::default(),
             started: Now(1_000),
             now: Now(9_000),
             symptoms: vec![Symptom {
@@ -83,6 +84,7 @@ fn input() -> DecisionInput {
             .to_vec(),
         targets: vec![Target {
             id: target(),
+            tenant: Tenant::default(),
             attributes: Attributes::from([("service.name".into(), "checkout".into())]),
             objects: vec!["unit:checkout".into()],
         }],

@@ -227,6 +227,15 @@ impl Bindings {
         }
     }
 
+    /// Whose a shard is, and which of that tenant's shards of the binding.
+    pub(crate) fn owner(&self, id: BindingId, shard: u32) -> Option<(Tenant, u32)> {
+        let shards = &self.bound.get(&id)?.shards;
+        let number = usize::try_from(shard).ok()?;
+        let tenant = &shards.get(number)?.tenant;
+        let before = shards.iter().take(number).filter(|other| other.tenant == *tenant).count();
+        Some((tenant.clone(), u32::try_from(before).unwrap_or(u32::MAX)))
+    }
+
     fn shard_mut(&mut self, member: Member) -> Option<&mut Shard> {
         self.bound.get_mut(&member.binding)?.shards.get_mut(member.shard as usize)
     }

@@ -287,14 +287,27 @@ impl Signals {
         observations.collect()
     }
 
+    /// Whose a shard of a binding is, and which of that tenant's shards it is, from 0: so much of it is the same after a
+    /// restart, when shards may come in another order. None if there is no such shard.
+    #[must_use]
+    pub fn shard_owner(&self, binding: BindingId, shard: u32) -> Option<(Tenant, u32)> {
+        self.store.bindings.owner(binding, shard)
+    }
+
     /// From now on reports all new points of these series and of those that the expectations name; replaces what was
     /// watched for this incident. Nothing at all ends its watch.
     ///
-    /// An expectation about `salve.span.…` means the whole service; about any other name, every series of that name and
-    /// service.
-    pub fn watch(&mut self, incident: &IncidentId, series: &[SeriesKey], expectations: &[Expectation]) {
+    /// Expectations are about services of the incident's tenant. One about `salve.span.…` means the whole service; about any
+    /// other name, every series of that name and service.
+    pub fn watch(
+        &mut self,
+        incident: &IncidentId,
+        tenant: &Tenant,
+        series: &[SeriesKey],
+        expectations: &[Expectation],
+    ) {
         let Store { watches, table, .. } = &mut self.store;
-        watches.watch(incident, series, expectations, table);
+        watches.watch(incident, tenant, series, expectations, table);
     }
 
     /// Points of series under watch since the last call, in the order in which they came: of symptoms (`abnormal` is for the
@@ -308,16 +321,23 @@ impl Signals {
         self.record_change_of(&Tenant::default(), change);
     }
 
-    /// Remembers a change.
+    /// Remembers a change; of each tenant the newest `changes_max` stay.
     pub fn record_change_of(&mut self, tenant: &Tenant, change: Change) {
         self.changes.push_back((tenant.clone(), change));
-        while self.changes.len() > self.store.config.changes_max as usize {
-            self.changes.pop_front();
+        let changes_max = self.store.config.changes_max as usize;
+        if self.changes.len() <= changes_max {
+            return;
+        }
+        let is_own = |(owner, _): &&(Tenant, Change)| owner == tenant;
+        if self.changes.iter().filter(is_own).count() > changes_max
+            && let Some(oldest) = self.changes.iter().position(|(owner, _)| owner == tenant)
+        {
+            self.changes.remove(oldest);
             self.store.counters.changes_dropped += 1;
         }
     }
 
-    /// Rises whenever [`Signals::topology`] may have changed.
+    /// Rises whenever some tenant's [`crate::TenantView::topology`] may have changed.
     #[must_use]
     pub fn topology_version(&self) -> u64 {
         self.edges.version

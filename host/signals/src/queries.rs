@@ -191,6 +191,12 @@ impl TenantView<'_> {
 
 /// The same questions about the tenant `default`.
 impl Signals {
+    /// Tenants with a service that has been heard of and is not forgotten.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeSet<Tenant> {
+        self.services.iter().map(|service| service.origin.tenant.clone()).collect()
+    }
+
     /// Questions about one tenant's telemetry.
     #[must_use]
     pub fn of<'a>(&'a self, tenant: &'a Tenant) -> TenantView<'a> {

@@ -5,6 +5,7 @@ use crate::{
     store::{Series, SeriesTable, Slot},
 };
 use salve_model::{
+    Tenant,
     incident::IncidentId,
     plan::Expectation,
     telemetry::{Measurement, SeriesKey},
@@ -20,6 +21,7 @@ pub type ExpectedPoint = (IncidentId, u32, EventTime, f64);
 
 #[derive(Debug)]
 struct Watch {
+    tenant: Tenant,
     series: Vec<SeriesKey>,
     expectations: Vec<Expectation>,
 }
@@ -41,10 +43,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Replaces what is watched for an incident; nothing at all ends its watch.
+    /// Replaces what is watched for an incident of this tenant; nothing at all ends its watch.
     pub(crate) fn watch(
         &mut self,
         incident: &IncidentId,
+        tenant: &Tenant,
         series: &[SeriesKey],
         expectations: &[Expectation],
         table: &mut SeriesTable,
@@ -53,7 +56,11 @@ impl Watches {
             self.watches.remove(incident);
             self.expected.retain(|(other, ..)| other != incident);
         } else {
-            let watch = Watch { series: series.to_vec(), expectations: expectations.to_vec() };
+            let watch = Watch {
+                tenant: tenant.clone(),
+                series: series.to_vec(),
+                expectations: expectations.to_vec(),
+            };
             self.watches.insert(incident.clone(), watch);
         }
         self.audiences.clear();
@@ -68,8 +75,10 @@ impl Watches {
         let mut audience = Audience::default();
         for (incident, watch) in &self.watches {
             audience.measured |= watch.series.contains(&series.key);
-            let indexes =
-                (0..).zip(&watch.expectations).filter(|(_, expectation)| is_meant(expectation, series));
+            let is_own = watch.tenant == series.origin.tenant;
+            let indexes = (0..)
+                .zip(&watch.expectations)
+                .filter(|(_, expectation)| is_own && is_meant(expectation, series));
             audience.expected.extend(indexes.map(|(index, _)| (incident.clone(), index)));
         }
         if audience.measured || !audience.expected.is_empty() {

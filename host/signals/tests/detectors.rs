@@ -9,10 +9,11 @@ use salve_model::{
     batch::{Batch, DetectorOutput, RawObservation},
     incident::IncidentId,
     plan::Expectation,
-    telemetry::{ObservationKind, SeriesKey},
+    telemetry::{Change, ObservationKind, SeriesKey},
+    time::EventTime,
 };
 use salve_signals::{DetectorBinding, LimitRule, SeriesSelector, Signal, Signals, SignalsConfig};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn patterns(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -243,8 +244,13 @@ fn watches() {
     let binding = signals.bind_detector(DetectorBinding::new("d", SeriesSelector::default()));
     signals.take_batches(now(500));
     let key: SeriesKey = signals.series_ref(binding, 0, 0).unwrap().key;
-    signals.watch(&first, &[key], &[expectation("shop", "salve.span.error_ratio"), expectation("shop", "b")]);
-    signals.watch(&second, &[key], &[expectation("shop", "a")]);
+    signals.watch(
+        &first,
+        &Tenant::default(),
+        &[key],
+        &[expectation("shop", "salve.span.error_ratio"), expectation("shop", "b")],
+    );
+    signals.watch(&second, &Tenant::default(), &[key], &[expectation("shop", "a")]);
     gauges(&mut signals, "shop", 1_000, &["a", "b"]);
     let request = spans_of("shop", vec![span(SERVER, "op", (1, 2, 0), at(1_100), 5, vec![])]);
     signals.apply(Signal::Traces, &Tenant::default(), &request, now(1_200));
@@ -257,10 +263,51 @@ fn watches() {
     let expected: Vec<(&str, u32, f64)> =
         expected.iter().map(|(id, index, _, value)| (&*id.0, *index, *value)).collect();
     assert_eq!(expected, [("inc-2", 0, 1e3), ("inc-1", 1, 1e3), ("inc-1", 0, 0.0)]);
-    signals.watch(&first, &[], &[]);
-    signals.watch(&second, &[], &[]);
+    signals.watch(&first, &Tenant::default(), &[], &[]);
+    signals.watch(&second, &Tenant::default(), &[], &[]);
     gauges(&mut signals, "shop", 3_000, &["a", "b"]);
     assert_eq!(signals.take_watched(), (vec![], vec![]));
+}
+
+/// Scenario: two tenants have a service, a signal and changes of the same names; one of them is heard of more.
+/// Guarantees: an expectation means the service of its incident's tenant alone; of each tenant the newest changes stay, however
+/// many the other has; a shard's owner is told, and its number among the owner's shards.
+#[test]
+fn tenants_watch_their_own() {
+    let mut signals = Signals::new(SignalsConfig { changes_max: 2, ..quick() });
+    let (own, other) = (Tenant::default(), Tenant("other".into()));
+    let binding = signals.bind_detector(DetectorBinding::new("d", SeriesSelector::default()));
+    let metrics = |value: f64| {
+        metrics_of(resource("shop", &[]), vec![gauge("a", "1", vec![number(0, at(1_000), value, &[])])])
+    };
+    signals.watch(&IncidentId("inc-1".into()), &own, &[], &[expectation("shop", "a")]);
+    signals.watch(&IncidentId("inc-2".into()), &other, &[], &[expectation("shop", "a")]);
+    signals.apply(Signal::Metrics, &other, &metrics(7.0), now(1_000));
+    signals.apply(Signal::Metrics, &own, &metrics(3.0), now(1_000));
+    let expected = signals.take_watched().1;
+    let seen: Vec<(&str, f64)> = expected.iter().map(|(id, _, _, value)| (&*id.0, *value)).collect();
+    assert_eq!(seen, [("inc-2", 7.0), ("inc-1", 3.0)]);
+    assert_eq!(signals.shard_owner(binding, 0), Some((other.clone(), 0)));
+    assert_eq!(signals.shard_owner(binding, 1), Some((own.clone(), 0)));
+    assert_eq!(signals.shard_owner(binding, 2), None);
+    assert_eq!(signals.tenants(), BTreeSet::from([own.clone(), other.clone()]));
+
+    let change = |what: u64| Change {
+        time: EventTime(what),
+        service: None,
+        target: None,
+        kind: "config".into(),
+        what: what.to_string(),
+        before: None,
+        after: None,
+        author: "other".into(),
+    };
+    signals.record_change_of(&own, change(1));
+    (2..9).for_each(|what| signals.record_change_of(&other, change(what)));
+    let of = |tenant| {
+        signals.of(tenant).changes(0, u64::MAX).into_iter().map(|change| change.what).collect::<Vec<_>>()
+    };
+    assert_eq!((of(&own), of(&other)), (vec!["1".to_owned()], vec!["8".to_owned(), "7".to_owned()]));
 }
 
 /// Guarantees: the same calls give the same answers, so that a recorded run can be told again.

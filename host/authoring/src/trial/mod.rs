@@ -25,7 +25,7 @@ use paper::{License, Paper, SharedWorld};
 use replay::Replay;
 use salve_capabilities::{ActionSession, Brokers, Phase, RawStep, SessionSpec};
 use salve_model::{
-    PluginName,
+    PluginName, TargetId, Tenant,
     call::{Session, Telemetry},
     incident::IncidentId,
     plan::{Plan, Receipt},
@@ -459,7 +459,9 @@ impl Trial {
                     inverse: step.inverse,
                 });
                 let name = PluginName(self.plugin.name().to_owned());
-                let steps = brokers.complete_plan(&name, self.plugin.reads_telemetry(), raw.collect()).await;
+                let tenant = tenant_of(brokers, request);
+                let reads_telemetry = self.plugin.reads_telemetry();
+                let steps = brokers.complete_plan(&name, &tenant, reads_telemetry, raw.collect()).await;
                 steps.map(|steps| steps.iter().map(StepView::of_step).collect())
             }
             // Not recorded: the plan is another one now, and the comparison will say so.
@@ -541,6 +543,7 @@ impl Trial {
                     plugin: PluginName(self.plugin.name().to_owned()),
                     reads_telemetry: self.plugin.reads_telemetry(),
                     incident: IncidentId(request.incident.id.clone()),
+                    tenant: tenant_of(brokers, request),
                     phase,
                     plan,
                     receipts,
@@ -589,4 +592,9 @@ impl Side {
             Err(TrialError::NotRecorded { call, calls: missing.join("\n  ") })
         }
     }
+}
+/// Whose incident it would be: that of the first target's tenant.
+fn tenant_of(brokers: &Brokers, request: &Request) -> Tenant {
+    let first = request.targets.first().map(|target| TargetId(target.id.clone()));
+    first.and_then(|target| brokers.tenant_of(&target)).unwrap_or_default()
 }

@@ -206,6 +206,7 @@ impl Request {
     pub(crate) fn targets(&self) -> Vec<Target> {
         let target = |view: &TargetView| Target {
             id: TargetId(view.id.clone()),
+            tenant: Tenant::default(),
             attributes: view.attributes.clone(),
             objects: Vec::new(),
         };
@@ -216,6 +217,7 @@ impl Request {
     pub(crate) fn action(&self) -> ActionRequest {
         ActionRequest {
             incident: IncidentId(self.incident.id.clone()),
+            tenant: Tenant::default(),
             targets: self.targets(),
             parameters: self.parameters_json(),
             started: self.incident.started,
@@ -238,6 +240,7 @@ impl Request {
         Question {
             incident: IncidentView {
                 id: IncidentId(self.incident.id.clone()),
+                tenant: Tenant::default(),
                 started: Now(self.incident.started / NS_PER_MS),
                 now,
                 symptoms,

@@ -269,6 +269,7 @@ mod tests {
         };
         let target = TargetConfig {
             id: TargetId("t".into()),
+            tenant: salve_model::Tenant::default(),
             select: salve_model::Attributes::new(),
             process: None,
             config: Some(config.clone()),

@@ -9,14 +9,14 @@ use crate::{
     http::request,
     locks::Held,
     planning::{
-        Checked, Effect, canonical, config_state, http_arguments, http_must_be_bounded, object,
+        Caller, Checked, Effect, canonical, config_state, http_arguments, http_must_be_bounded, object,
         process_error, unit,
     },
     registry::Registry,
 };
 use run::{Run, http_error, part};
 use salve_model::{
-    PluginName, TargetId,
+    PluginName, TargetId, Tenant,
     call::{BoxFuture, CallError, Denied, Read, ReadAnswer, Session, Write, WriteAnswer},
     incident::IncidentId,
     plan::{Call, Plan, Receipt, VerbClass},
@@ -51,6 +51,8 @@ pub struct SessionSpec {
     pub reads_telemetry: bool,
     /// For which incident.
     pub incident: IncidentId,
+    /// Whose incident it is: no other tenant's target is reached, and no other tenant's grant helps.
+    pub tenant: Tenant,
     /// Which guest function.
     pub phase: Phase,
     /// The approved plan; none while planning.
@@ -142,6 +144,7 @@ impl ActionSession {
             tracing::info!(incident = %self.spec.incident, plugin = %self.spec.plugin, %error, "a call was refused");
             let refusal = Refusal {
                 incident: self.spec.incident.clone(),
+                tenant: self.spec.tenant.clone(),
                 plugin: self.spec.plugin.clone(),
                 call,
                 denied: denied.clone(),
@@ -157,7 +160,7 @@ impl ActionSession {
         self.count_call()?;
         let registry = self.shared.registry();
         let target = read.address().2.clone();
-        object(&registry, &read_call(read))?;
+        object(&registry, &self.spec.tenant, &read_call(read))?;
         self.permit_read(&registry, read)?;
         let state = self.state.lock().await;
         match read {
@@ -217,6 +220,7 @@ impl ActionSession {
         let (capability, verb, target) = read.address();
         let mut ask = Ask {
             plugin: &self.spec.plugin,
+            tenant: &self.spec.tenant,
             capability,
             verb,
             target,
@@ -258,7 +262,11 @@ impl ActionSession {
         }
         let registry = self.shared.registry();
         let is_undo = self.spec.phase == Phase::Undo;
-        let caller = (&self.spec.plugin, self.spec.reads_telemetry);
+        let caller = Caller {
+            plugin: &self.spec.plugin,
+            tenant: &self.spec.tenant,
+            reads_telemetry: self.spec.reads_telemetry,
+        };
         let (object, grant) = self.shared.permit(&registry, caller, &checked, is_undo).await?;
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if state.finished {
@@ -285,6 +293,7 @@ impl ActionSession {
         }
         let intent = Intent {
             incident: self.spec.incident.clone(),
+            tenant: self.spec.tenant.clone(),
             plugin: self.spec.plugin.clone(),
             step: license.step,
             undo: is_undo,

@@ -99,7 +99,7 @@ impl Run {
                 (WriteOutcome { state, receipt: None, note }, Err(error))
             }
         };
-        if let Err(error) = journal.result(id, outcome).await {
+        if let Err(error) = journal.result(id, self.intent.tenant.clone(), outcome).await {
             // The world is as it is; after a restart, reconciliation finds the intent without a result.
             tracing::error!(incident = %self.intent.incident, error = words(&error), "a result could not be recorded");
         }
@@ -166,6 +166,7 @@ impl Run {
                 };
                 let mut fields = fields.clone();
                 fields.insert("incident".into(), self.intent.incident.0.clone());
+                fields.insert("tenant".into(), self.intent.tenant.0.clone());
                 fields.insert("plugin".into(), self.intent.plugin.0.clone());
                 fields.insert("target".into(), target.0.clone());
                 let status = self

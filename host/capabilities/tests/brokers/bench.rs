@@ -5,7 +5,7 @@ use salve_capabilities::{
     Refusal, Resolver, SessionSpec, SystemResolver, TargetConfig, UnitConfig, WriteOutcome,
 };
 use salve_model::{
-    Attributes, PluginName, TargetId,
+    Attributes, PluginName, TargetId, Tenant,
     call::{BoxFuture, CallError, Session, Write, WriteAnswer},
     grant::{Bound, Grant},
     incident::IncidentId,
@@ -50,7 +50,12 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn result(&self, id: u64, outcome: WriteOutcome) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn result(
+        &self,
+        id: u64,
+        _tenant: Tenant,
+        outcome: WriteOutcome,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
         self.results.lock().unwrap().insert(id, outcome);
         Box::pin(async { Ok(()) })
     }
@@ -143,6 +148,7 @@ impl Bench {
 pub(crate) fn target(name: &str) -> TargetConfig {
     TargetConfig {
         id: TargetId(name.into()),
+        tenant: Tenant::default(),
         select: Attributes::from([("service.name".into(), name.into())]),
         process: None,
         config: None,
@@ -158,6 +164,7 @@ pub(crate) fn id(name: &str) -> TargetId {
 pub(crate) fn grant(plugin: &str, capability: &str, verbs: &[&str], target: &str) -> Grant {
     Grant {
         plugin: PluginName(plugin.into()),
+        tenant: Tenant::default(),
         capability: capability.into(),
         verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
         targets: vec![id(target)],
@@ -203,7 +210,10 @@ pub(crate) fn plan(plugin: &str, steps: Vec<Step>) -> Plan {
 
 /// A plan of these steps.
 pub(crate) async fn planned(brokers: &Brokers, plugin: &str, steps: Vec<RawStep>) -> Result<Plan, CallError> {
-    Ok(plan(plugin, brokers.complete_plan(&PluginName(plugin.into()), false, steps).await?))
+    Ok(plan(
+        plugin,
+        brokers.complete_plan(&PluginName(plugin.into()), &Tenant::default(), false, steps).await?,
+    ))
 }
 
 pub(crate) fn spec(plan: &Plan, phase: Phase) -> SessionSpec {
@@ -211,6 +221,7 @@ pub(crate) fn spec(plan: &Plan, phase: Phase) -> SessionSpec {
         plugin: plan.action.clone(),
         reads_telemetry: false,
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         phase,
         plan: Some(plan.clone()),
         receipts: Vec::new(),

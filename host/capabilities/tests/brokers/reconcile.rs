@@ -13,6 +13,7 @@ fn intent(plan: &Plan) -> Intent {
     let step = &plan.steps[0];
     Intent {
         incident: IncidentId("inc-1".into()),
+        tenant: salve_model::Tenant::default(),
         plugin: PluginName(plan.action.0.clone()),
         step: 0,
         undo: false,

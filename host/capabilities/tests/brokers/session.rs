@@ -3,7 +3,7 @@
 use crate::bench::{Bench, execute, grant, heal, id, plan, planned, raw, read, set, set_step, spec, undo};
 use salve_capabilities::{Phase, SessionSpec};
 use salve_model::{
-    PluginName,
+    PluginName, Tenant,
     call::{CallError, Denied, Read, ReadAnswer, Session, Write},
     grant::Bound,
     incident::IncidentId,
@@ -363,6 +363,65 @@ async fn a_dry_run_previews() {
     };
     assert_eq!(status.state, "running");
     assert_eq!(brokers.unit_states()[0].pid, None);
+}
+
+/// Scenario: two tenants with a target and a grant each, for the same plugin.
+/// Guarantees: an incident of one of them reaches neither the other's target nor by the other's grant, whatever it plans, reads
+/// or was licensed to write; each refusal is recorded with its tenant; its own way is open.
+#[tokio::test]
+async fn a_tenant_has_its_own_targets_and_grants() {
+    let mut bench = Bench::new();
+    let own = bench.file("shop", "a.toml", "size = 8\n");
+    let foreign = bench.file("other-shop", "b.toml", "size = 8\n");
+    let beta = Tenant("beta".into());
+    for target in bench.config.targets.iter_mut().filter(|target| target.id.0 == "other-shop") {
+        target.tenant = beta.clone();
+    }
+    // Of the default tenant, but for everything.
+    bench.config.grants[0].targets = vec![id("*")];
+    let of_default = bench.config.grants[1].clone();
+    bench.config.grants[1].tenant = beta.clone();
+    let brokers = bench.brokers();
+    let tune = PluginName("tune".into());
+    let plan_for = |tenant: Tenant, target: &'static str| {
+        let (brokers, tune) = (brokers.clone(), tune.clone());
+        async move { brokers.complete_plan(&tune, &tenant, false, vec![set_step(target, "size", "16")]).await }
+    };
+    assert!(matches!(
+        denied(plan_for(Tenant::default(), "other-shop").await.unwrap_err()),
+        Denied::NotGranted(_)
+    ));
+    assert!(matches!(denied(plan_for(beta.clone(), "shop").await.unwrap_err()), Denied::NotGranted(_)));
+    let steps = plan_for(beta.clone(), "other-shop").await.unwrap();
+    let plan = plan("tune", steps);
+
+    // With beta's own plan in hand, an incident of the default tenant writes and reads nothing of beta's.
+    let session = brokers.session(spec(&plan, Phase::Execute));
+    let write = || set("other-shop", "size", "16");
+    assert!(matches!(denied(session.write(write()).await.unwrap_err()), Denied::NotGranted(_)));
+    let get = Read::ConfigGet { target: id("other-shop"), key: "size".into() };
+    assert!(matches!(denied(session.read(get).await.unwrap_err()), Denied::NotGranted(_)));
+    session.finish().await;
+    assert_eq!(read(&foreign), "size = 8\n");
+    let refused = bench.journal.refusals.lock().unwrap().clone();
+    assert_eq!(refused.len(), 2);
+    assert!(refused.iter().all(|refusal| refusal.tenant.is_default()));
+
+    let of_beta = || SessionSpec { tenant: beta.clone(), ..spec(&plan, Phase::Execute) };
+    let session = brokers.session(of_beta());
+    session.write(write()).await.unwrap();
+    session.finish().await;
+    assert_eq!((read(&foreign).as_str(), read(&own).as_str()), ("size = 16\n", "size = 8\n"));
+    assert_eq!(bench.journal.intents.lock().unwrap()[0].tenant, beta);
+
+    // Its target alone is not enough: the grant must be beta's, too.
+    let mut config = bench.config.clone();
+    config.grants[1] = of_default;
+    brokers.reconfigure(config).unwrap();
+    let error = brokers.session(of_beta()).write(write()).await.unwrap_err();
+    let Denied::NotGranted(toml) = denied(error) else { panic!() };
+    assert!(toml.contains("tenant = \"beta\""), "{toml}");
+    assert!(brokers.granted_targets(&tune).iter().all(|target| target.0 == "shop"));
 }
 
 /// Guarantees: host calls are limited, refused ones included.

@@ -86,7 +86,10 @@ fn the_nearest_incident_takes_it() {
 #[test]
 fn nameless_services_have_no_neighbours() {
     let mut world = World::new();
-    world.send(Event::Topology { edges: vec![(String::new(), "mail".into())] });
+    world.send(Event::Topology {
+        tenant: salve_model::Tenant::default(),
+        edges: vec![(String::new(), "mail".into())],
+    });
     world.symptom("", "errors").symptom("mail", "errors");
     assert_eq!(phases(&world).len(), 2);
 }

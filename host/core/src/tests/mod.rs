@@ -6,5 +6,6 @@ mod life_cycle;
 mod plugins;
 mod properties;
 mod recovery;
+mod tenants;
 mod verification;
 mod world;

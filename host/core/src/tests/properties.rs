@@ -12,6 +12,7 @@ use super::{
 use crate::{Core, Effect, Event, Settings, Step, Transition, event::ExpectationPoint};
 use proptest::{prelude::*, strategy::ValueTree};
 use salve_model::{
+    Tenant,
     incident::{IncidentId, Outcome, Verdict},
     mode::Mode,
     plan::{Plan, RunResult},
@@ -260,7 +261,10 @@ impl Run {
         };
         run.configure(Mode::Act);
         let edge = |caller: &str, callee: &str| (caller.to_owned(), callee.to_owned());
-        run.send(Event::Topology { edges: vec![edge("gateway", "checkout"), edge("checkout", "inventory")] });
+        run.send(Event::Topology {
+            tenant: Tenant::default(),
+            edges: vec![edge("gateway", "checkout"), edge("checkout", "inventory")],
+        });
         run
     }
 
@@ -389,7 +393,7 @@ impl Run {
             Move::Edges(edges) => {
                 let name = |index: usize| SERVICES[index].to_owned();
                 let edges = edges.into_iter().map(|(caller, callee)| (name(caller), name(callee))).collect();
-                self.send(Event::Topology { edges });
+                self.send(Event::Topology { tenant: Tenant::default(), edges });
             }
             Move::Plugins(told) => {
                 let plugins = told.into_iter().map(|(plugin, fell, answers)| {

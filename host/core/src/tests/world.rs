@@ -169,6 +169,7 @@ pub(super) fn findings(suspect: &str) -> Findings {
 pub(super) fn target(service: &str) -> Target {
     Target {
         id: TargetId(service.into()),
+        tenant: Tenant::default(),
         attributes: BTreeMap::from([("service.name".into(), service.into())]),
         objects: vec![format!("unit/{service}")],
     }
@@ -228,6 +229,7 @@ impl World {
         world.send(Event::Configured { settings, targets });
         let edge = |caller: &str, callee: &str| (caller.to_owned(), callee.to_owned());
         world.send(Event::Topology {
+            tenant: Tenant::default(),
             edges: vec![edge("gateway", "checkout"), edge("checkout", "inventory")],
         });
         world

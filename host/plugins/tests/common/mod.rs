@@ -141,8 +141,10 @@ pub(crate) fn batch(values: &[f64], first: bool) -> Batch {
 pub(crate) fn request() -> ActionRequest {
     ActionRequest {
         incident: IncidentId("inc-1".into()),
+        tenant: Tenant::default(),
         targets: vec![Target {
             id: TargetId("shop".into()),
+            tenant: Tenant::default(),
             attributes: Attributes::from([("service.name".to_owned(), "shop".to_owned())]),
             objects: Vec::new(),
         }],

@@ -10,7 +10,8 @@ type Made = Result<Dynamic, Box<EvalAltResult>>;
 pub(super) fn register(engine: &mut Engine) {
     engine.register_fn("incident", |given: Map| {
         let defaults = json!({
-            "id": "inc-1", "started": 0, "now": 60_000, "symptoms": [], "services": [], "attempts": [], "targets": []
+            "id": "inc-1", "tenant": "default", "started": 0, "now": 60_000, "symptoms": [], "services": [], "attempts": [],
+            "targets": []
         });
         fill("incident", defaults, given)
     });

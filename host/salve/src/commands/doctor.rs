@@ -3,10 +3,12 @@
 use super::{JsonAndConfig, output};
 use crate::{admission::Admission, config::Config, control, daemon};
 use anyhow::Result;
-use salve_model::{PluginName, mode::Mode};
+use salve_capabilities::TargetConfig;
+use salve_model::{PluginName, Tenant, mode::Mode};
 use salve_plugins::{PluginHost, Role};
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt,
     process::ExitCode,
@@ -272,6 +274,7 @@ fn targets(config: &Config) -> Vec<Check> {
             }
         }
     }
+    checks.extend(tenants(config));
     for process in &config.processes {
         let program = process.command.first().map_or("", String::as_str);
         if std::path::Path::new(program).is_file() {
@@ -282,6 +285,44 @@ fn targets(config: &Config) -> Vec<Check> {
                 format!("`{}`: there is no program `{program}`", process.name),
                 "the first word of `command` is an absolute path",
             ));
+        }
+    }
+    checks
+}
+
+/// Targets that no sender's telemetry can be about, and things that two tenants share.
+fn tenants(config: &Config) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let senders: BTreeSet<Tenant> = match config.otlp.tokens.as_slice() {
+        // Without tokens everybody is the default tenant.
+        [] => BTreeSet::from([Tenant::default()]),
+        tokens => tokens.iter().map(|token| token.tenant.clone()).collect(),
+    };
+    for target in &config.targets {
+        let (id, tenant) = (&target.id, &target.tenant);
+        if !senders.contains(tenant) {
+            checks.push(Check::warning(
+                "targets",
+                format!("`{id}` is of tenant `{tenant}`, and no sender is: nobody's telemetry is about it"),
+                format!("give a sender `tenant = \"{tenant}\"` in [[otlp.tokens]], or the target a sender's tenant"),
+            ));
+        }
+    }
+    for (index, one) in config.targets.iter().enumerate() {
+        let others = config.targets.iter().skip(index + 1).filter(|other| other.tenant != one.tenant);
+        for other in others {
+            let same_process = one.process.is_some() && one.process == other.process;
+            let file = |target: &TargetConfig| target.config.as_ref().map(|config| config.file.clone());
+            if same_process || (file(one).is_some() && file(one) == file(other)) {
+                checks.push(Check::warning(
+                    "targets",
+                    format!(
+                        "`{}` of tenant `{}` and `{}` of tenant `{}` are the same thing",
+                        one.id, one.tenant, other.id, other.tenant
+                    ),
+                    "what is done to it for one tenant is done to the other; give each its own",
+                ));
+            }
         }
     }
     checks

@@ -11,7 +11,13 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Incidents, newest first.
-    List(JsonAndConfig),
+    List {
+        /// Of this tenant only.
+        #[arg(long)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        arguments: JsonAndConfig,
+    },
     /// One incident, whole.
     Show {
         /// For instance `inc-7`.
@@ -42,10 +48,11 @@ pub struct Answer {
 /// Carries out the command.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::List(arguments) => {
-            let Response::Incidents(incidents) = arguments.config.ask(&Request::Incidents)? else {
+        Command::List { tenant, arguments } => {
+            let Response::Incidents(mut incidents) = arguments.config.ask(&Request::Incidents)? else {
                 bail!("the daemon answered something else")
             };
+            incidents.retain(|incident| tenant.as_ref().is_none_or(|tenant| incident.tenant.0 == *tenant));
             if arguments.json {
                 output::say_json(&incidents)?
             } else {
@@ -83,6 +90,7 @@ fn list(incidents: &[IncidentSummary]) -> String {
         return "no incidents".into();
     }
     let mut rows = vec![["id", "started", "state", "symptoms", "tried", "cause"].map(String::from).to_vec()];
+    let has_tenants = incidents.iter().any(|incident| !incident.tenant.is_default());
     rows.extend(incidents.iter().map(|incident| {
         let state = incident.outcome.map_or_else(
             || incident.phase.clone(),
@@ -101,6 +109,11 @@ fn list(incidents: &[IncidentSummary]) -> String {
             escape(&cause, 80),
         ]
     }));
+    if has_tenants {
+        let tenants = std::iter::once("tenant".to_owned())
+            .chain(incidents.iter().map(|incident| escape(&incident.tenant.0, 60)));
+        rows.iter_mut().zip(tenants).for_each(|(row, tenant)| row.insert(1, tenant));
+    }
     output::table(&rows)
 }
 
@@ -147,6 +160,9 @@ fn describe(incident: &IncidentDetail) -> String {
         |outcome| ended(outcome, incident.plugin.is_some()).to_owned(),
     );
     let mut lines = vec![format!("{} · {} · began {}", view.id, state, output::moment(view.started.0))];
+    if !view.tenant.is_default() {
+        lines.push(format!("tenant {}", escape(&view.tenant.0, 60)));
+    }
     lines.push("\nWhat is wrong".into());
     lines.extend(incident.plugin.iter().flat_map(of_plugin));
     for symptom in &view.symptoms {

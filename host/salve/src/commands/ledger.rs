@@ -2,7 +2,7 @@
 
 use super::{ConfigArgument, output};
 use anyhow::Result;
-use salve_model::text::escape;
+use salve_model::{Tenant, text::escape};
 use std::{path::PathBuf, process::ExitCode};
 
 /// The record.
@@ -23,6 +23,9 @@ pub enum Command {
         /// Of this incident only.
         #[arg(long)]
         incident: Option<String>,
+        /// Of this tenant only.
+        #[arg(long)]
+        tenant: Option<String>,
         /// Beginning with this number.
         #[arg(long, default_value_t = 0)]
         from: u64,
@@ -66,18 +69,28 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(if report.first_bad.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
-        Command::Show { place, incident, from, limit, json } => {
+        Command::Show { place, incident, tenant, from, limit, json } => {
             let reader = salve_ledger::LedgerReader::open(&place.path()?)?;
-            let filter =
-                salve_ledger::Filter { from_seq: from, incident, limit: Some(limit), ..Default::default() };
+            let filter = salve_ledger::Filter {
+                from_seq: from,
+                incident,
+                tenant: tenant.map(Tenant),
+                limit: Some(limit),
+                ..Default::default()
+            };
             for entry in reader.entries(filter)? {
                 if json {
                     output::say(&serde_json::to_string(&entry)?);
                 } else {
                     let payload =
                         entry.payload.as_ref().map_or_else(|| "(erased)".into(), ToString::to_string);
+                    let whose = if entry.tenant.is_default() {
+                        String::new()
+                    } else {
+                        format!("[{}] ", escape(&entry.tenant.0, 60))
+                    };
                     output::say(&format!(
-                        "{:>6}  {}  {:<8}  {:<12}  {}",
+                        "{:>6}  {}  {:<8}  {:<12}  {whose}{}",
                         entry.seq,
                         output::moment(entry.now_ms),
                         entry.incident.as_deref().unwrap_or("-"),

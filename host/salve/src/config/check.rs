@@ -2,8 +2,8 @@
 
 use super::Config;
 use crate::admission;
-use salve_model::PluginName;
-use std::collections::BTreeSet;
+use salve_model::{PluginName, Tenant, text::escape};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line per problem; empty if the configuration can be used.
 #[must_use]
@@ -26,6 +26,7 @@ pub fn problems(config: &Config) -> Vec<String> {
             known("target", &target.id.0, "notify", channel, &channels, &mut problems);
         }
     }
+    tenants(config, &mut problems);
     for grant in &config.grants {
         for target in grant.targets.iter().filter(|target| target.0 != "*") {
             known("grant", &grant.plugin.0, "target", &target.0, &targets, &mut problems);
@@ -62,6 +63,36 @@ pub fn problems(config: &Config) -> Vec<String> {
         problems.push("guards.tick_ms must be at least 1".into());
     }
     problems
+}
+
+/// Names of tenants, and grants on targets of another one.
+fn tenants(config: &Config, problems: &mut Vec<String>) {
+    let mut check = |owner: String, tenant: &Tenant| {
+        if !tenant.is_valid() {
+            problems.push(format!(
+                "{owner}: `{}` is no name of a tenant (1 to 60 lower-case ASCII letters, digits, `-`, `_`, `.`)",
+                escape(&tenant.0, 100)
+            ));
+        }
+    };
+    for (index, token) in config.otlp.tokens.iter().enumerate() {
+        check(format!("otlp.tokens[{index}]"), &token.tenant);
+    }
+    config.targets.iter().for_each(|target| check(format!("target `{}`", target.id), &target.tenant));
+    config.grants.iter().for_each(|grant| check(format!("grant `{}`", grant.plugin), &grant.tenant));
+    let owners: BTreeMap<_, _> = config.targets.iter().map(|target| (&target.id, &target.tenant)).collect();
+    for grant in &config.grants {
+        for target in &grant.targets {
+            let Some(owner) = owners.get(target).filter(|owner| ***owner != grant.tenant) else { continue };
+            let owner = escape(&owner.0, 60);
+            problems.push(format!(
+                "grant `{}`: target `{target}` is of tenant `{owner}`, the grant of `{}`; write `tenant = \"{owner}\"` into \
+                 the grant, or name a target of its own tenant",
+                grant.plugin,
+                escape(&grant.tenant.0, 60)
+            ));
+        }
+    }
 }
 
 /// What is unsigned may load, so nothing beyond this machine may be touched.

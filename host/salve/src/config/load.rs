@@ -227,6 +227,20 @@ mod tests {
         assert!(refused.ends_with("hint: did you mean `cooldown_ms` instead of `cooldwn_ms`?"), "{refused}");
     }
 
+    /// Guarantees: what cannot be a tenant's name is refused, and so is a grant on another tenant's target; each with a way out.
+    #[test]
+    fn tenants_are_checked() {
+        let text = "[[otlp.tokens]]\ntoken = '0123456789abcdef'\ntenant = 'Shop A'\n\
+                    [[target]]\nid = 'a'\ntenant = 'beta'\n[[target]]\nid = 'b'\n\
+                    [[grant]]\nplugin = 'p'\ncapability = 'process'\nverbs = ['*']\ntargets = ['a', 'b']\n\
+                    [[grant]]\nplugin = 'p'\ntenant = 'beta'\ncapability = 'process'\nverbs = ['*']\ntargets = ['a', '*']\n";
+        insta::assert_snapshot!(load_text(text, &[]).unwrap_err(), @r#"
+        the configuration `/salve.toml` cannot be used:
+          - otlp.tokens[0]: `Shop A` is no name of a tenant (1 to 60 lower-case ASCII letters, digits, `-`, `_`, `.`)
+          - grant `p`: target `a` is of tenant `beta`, the grant of `default`; write `tenant = "beta"` into the grant, or name a target of its own tenant
+        "#);
+    }
+
     /// Guarantees: all problems are told at once.
     #[test]
     fn all_problems_together() {

@@ -6,6 +6,7 @@
 //! - state is written down every `snapshot_ms`, and at the end; that of a version that is not trusted any more is removed, and
 //!   handed to nobody
 //! - versions change places between two batches: each point is shown to each instance once, whichever of them speaks
+//! - an instance, and the state that it is given, serve one tenant
 //! - a version that does not start leaves the one before it running
 //! - a new detector or version is set up beside this thread (`starting`): the others go on meanwhile
 
@@ -13,13 +14,13 @@ use super::{
     catalogue::{Catalogue, Trial},
     shard::{self, Shard, Tried},
     signals::{Round, SignalsHandle},
-    snapshots::SnapshotStore,
+    snapshots::{Place, SnapshotStore},
     starting::{Progress, Starting},
     warm_up,
 };
 use crate::control::DetectorStatus;
 use salve_core::{Event, symptom::SCORE_MIN};
-use salve_model::{batch::Batch, telemetry::Observation, time::Now};
+use salve_model::{Tenant, batch::Batch, telemetry::Observation, time::Now};
 use salve_plugins::{DetectorInstance, DetectorOptions, GuestError, Plugin, PluginHost, State};
 use salve_rollout::{Input, Sample, Stage};
 use salve_signals::BindingId;
@@ -316,10 +317,13 @@ impl DetectorThread {
     /// Sets up a shard's instance, with what its own version left at the last start; once it is there, gives the batches that
     /// came meanwhile.
     async fn first(&mut self, key: (BindingId, u32), binding: &Binding, batch: Option<Batch>) -> Vec<Batch> {
+        let owner = self.tools.signals.ask(move |signals| signals.shard_owner(key.0, key.1)).await;
+        let place = owner.map(|(tenant, shard)| Place { binding: binding.name.clone(), tenant, shard });
         let (mut starting, is_new) = match self.starting.remove(&key) {
             Some(known) if known.is_for(binding) => (known, false),
             other => {
-                let saved = self.tools.snapshots.load(&binding.name, key.1, binding.plugin.digest());
+                let digest = binding.plugin.digest();
+                let saved = place.as_ref().and_then(|place| self.tools.snapshots.load(place, digest));
                 match Starting::begin(&self.tools.host, &binding.plugin, options(binding, saved), None) {
                     Ok(starting) => {
                         // Of another version that was not there yet: nobody has seen these.
@@ -351,7 +355,8 @@ impl DetectorThread {
                 left.extend(refused.map(|batch| *batch));
                 self.problem(&binding.name, None);
                 warn_of_restore(binding, &tried.instance);
-                let shard = self.follow(Shard::new(binding, tried.instance), binding.clone(), key.1).await;
+                let shard =
+                    self.follow(Shard::new(binding, place, tried.instance), binding.clone(), key.1).await;
                 self.shards.insert(key, shard);
                 if self.forgotten.remove(&key) {
                     self.tools.signals.run(move |signals| signals.describe_again(key.0, key.1));
@@ -486,12 +491,15 @@ impl DetectorThread {
             point.abnormal = abnormal.contains(&(point.series.0, point.time.0));
         }
         let mut events = Vec::new();
-        if let Some(edges) = round.topology.take() {
-            events.push(Event::Topology { edges });
+        for (tenant, edges) in std::mem::take(&mut round.topology) {
+            events.push(Event::Topology { tenant, edges });
         }
-        if !observations.is_empty() {
-            events.push(Event::Observed(observations));
+        // Each tenant's by themselves, so that what stands in the ledger as one tenant's input is of that tenant alone.
+        let mut of_tenants = BTreeMap::<Tenant, Vec<Observation>>::new();
+        for observation in observations {
+            of_tenants.entry(observation.series.tenant.clone()).or_default().push(observation);
         }
+        events.extend(of_tenants.into_values().map(Event::Observed));
         if !round.watched.is_empty() || !round.expected.is_empty() {
             events.push(Event::Measured { series: round.watched, expected: round.expected });
         }
@@ -507,14 +515,14 @@ impl DetectorThread {
 
     async fn save_all(&mut self) {
         let untrusted = self.tools.catalogue.untrusted();
-        for ((id, number), shard) in &mut self.shards {
-            let Some(binding) = self.bindings.get(id) else { continue };
+        for ((id, _), shard) in &mut self.shards {
+            let (Some(binding), Some(place)) = (self.bindings.get(id), shard.place.clone()) else { continue };
             // It would refuse, every time; that it is in quarantine has been said.
             if shard.instance.plugin().quarantine().is_some() || untrusted.contains(shard.digest()) {
                 continue;
             }
             match shard.instance.snapshot().await {
-                Ok(state) => self.tools.snapshots.save(&binding.name, *number, shard.digest(), &state),
+                Ok(state) => self.tools.snapshots.save(&place, shard.digest(), &state),
                 Err(error) => {
                     tracing::warn!(detector = %binding.name, %error, "Detector gave no snapshot.")
                 }

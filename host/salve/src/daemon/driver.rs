@@ -9,7 +9,7 @@
 use super::{clock::Clock, effects::Effects};
 use salve_core::{Core, Effect, Event, Step};
 use salve_ledger::{EntryKind, LedgerError, LedgerHandle, NewEntry};
-use salve_model::{incident::IncidentId, time::Now};
+use salve_model::{Tenant, incident::IncidentId, time::Now};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -104,23 +104,32 @@ impl Driver {
         if step.transitions.is_empty() && step.effects.is_empty() {
             return Ok(());
         }
-        let entry = |kind, incident: Option<&IncidentId>, payload| {
+        let entry = |kind, tenant, incident: Option<&IncidentId>, payload| {
             let mut entry = NewEntry::new(kind, now.0, payload);
+            entry.tenant = tenant;
             entry.incident = incident.map(|incident| incident.0.clone());
             entry.schema_version = salve_core::SCHEMA_VERSION;
             entry
         };
-        let of_input = step.transitions.iter().find_map(|transition| transition.incident());
-        let mut entries = vec![entry(EntryKind::Input, of_input, input)];
-        for transition in &step.transitions {
-            entries.push(entry(EntryKind::Transition, transition.incident(), recordable(transition)));
+        let tenants: Vec<Tenant> =
+            step.transitions.iter().map(|transition| self.core.tenant_of(&transition.change)).collect();
+        // One that changed something of several tenants is nobody's, and no incident's.
+        let owner = tenants.first().filter(|first| tenants.iter().all(|other| other == *first)).cloned();
+        let incident = step.transitions.iter().find_map(|transition| transition.incident());
+        let incident = incident.filter(|_| owner.is_some());
+        let mut entries = vec![entry(EntryKind::Input, owner.unwrap_or_default(), incident, input)];
+        for (transition, tenant) in step.transitions.iter().zip(tenants) {
+            entries.push(entry(EntryKind::Transition, tenant, transition.incident(), recordable(transition)));
         }
         for effect in &step.effects {
-            entries.push(entry(EntryKind::Effect, Some(incident_of(effect)), recordable(effect)));
+            let incident = incident_of(effect);
+            let tenant = self.core.tenant(incident);
+            entries.push(entry(EntryKind::Effect, tenant, Some(incident), recordable(effect)));
         }
         self.ledger.append(entries).await?;
         for effect in step.effects {
-            self.effects.start(effect, now);
+            let tenant = self.core.tenant(incident_of(&effect));
+            self.effects.start(effect, tenant, now);
         }
         Ok(())
     }

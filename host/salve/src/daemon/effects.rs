@@ -11,8 +11,8 @@ use salve_capabilities::{Brokers, Phase, SessionSpec};
 use salve_core::{Effect, Event};
 use salve_ledger::LedgerHandle;
 use salve_model::{
-    PluginName, Target, TargetId,
-    call::{Session, Telemetry},
+    PluginName, Target, TargetId, Tenant,
+    call::Session,
     incident::{DecisionInput, Findings, IncidentId, IncidentView, Outcome},
     plan::{Plan, Receipt, RunResult, WriteState},
     text::escape,
@@ -59,18 +59,20 @@ pub struct Effects {
 const HOST_CALLS_MAX: u32 = 10_000;
 
 impl Effects {
-    /// Starts an effect and returns at once.
-    pub fn start(&self, effect: Effect, now: Now) {
+    /// Starts an effect of an incident of this tenant, and returns at once.
+    pub fn start(&self, effect: Effect, tenant: Tenant, now: Now) {
         let effects = self.clone();
         match effect {
-            Effect::Watch { incident, series, expectations } => self.signals.watch(incident, series, expectations),
+            Effect::Watch { incident, series, expectations } => {
+                self.signals.watch(incident, tenant, series, expectations)
+            }
             Effect::Diagnose { incident, request, view } => {
                 for symptom in &view.symptoms {
                     tracing::info!(incident = %incident, service = %escape(&symptom.series.service, 100),
                         signal = %escape(&symptom.series.name, 100),
                         operation = symptom.series.attributes.get("span.name").map(|name| escape(name, 100)), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
-                self.mark_open(&incident, &view.services);
+                self.mark_open(&incident, &view.tenant, &view.services);
                 self.answer(async move {
                     let findings = effects.diagnose(&incident, view).await;
                     Event::Diagnosed { incident, request, findings }
@@ -81,7 +83,10 @@ impl Effects {
                 Event::Decided { incident, request, decision }
             }),
             Effect::Plan { incident, request, action, target, parameters, started } => self.answer(async move {
-                let plan = effects.plan(&incident, &action, &target, &parameters, started, now).await;
+                let plan = {
+                    let asked = Asked { incident: &incident, tenant: &tenant, started, now };
+                    effects.plan(asked, &action, &target, &parameters).await
+                };
                 match &plan {
                     Ok(plan) => tracing::info!(incident = %incident, action, target = %target, summary = %escape(&plan.summary, 300), "Planned."),
                     Err(why) => tracing::warn!(incident = %incident, action, target = %target, %why, "No plan."),
@@ -91,8 +96,9 @@ impl Effects {
             Effect::Execute { incident, request, plan, dry_run, started } => {
                 tracing::info!(incident = %incident, action = %plan.action, dry_run, "Executing.");
                 self.answer(async move {
-                    let spec = effects.spec(&incident, &plan, Phase::Execute, Vec::new(), dry_run);
-                    let result = effects.run(&incident, &plan, spec, started, now).await;
+                    let asked = Asked { incident: &incident, tenant: &tenant, started, now };
+                    let spec = effects.spec(asked, &plan, Phase::Execute, Vec::new(), dry_run);
+                    let result = effects.run(asked, &plan, spec).await;
                     tracing::info!(incident = %incident, done = result.done, note = %escape(&result.note, 300), "Executed.");
                     Event::Executed { incident, request, result }
                 });
@@ -100,8 +106,9 @@ impl Effects {
             Effect::Undo { incident, request, plan, receipts, started } => {
                 tracing::info!(incident = %incident, action = %plan.action, "Undoing.");
                 self.answer(async move {
-                    let spec = effects.spec(&incident, &plan, Phase::Undo, receipts, false);
-                    let result = effects.run(&incident, &plan, spec, started, now).await;
+                    let asked = Asked { incident: &incident, tenant: &tenant, started, now };
+                    let spec = effects.spec(asked, &plan, Phase::Undo, receipts, false);
+                    let result = effects.run(asked, &plan, spec).await;
                     tracing::info!(incident = %incident, done = result.done, note = %escape(&result.note, 300), "Undone.");
                     Event::Undone { incident, request, result }
                 });
@@ -114,11 +121,11 @@ impl Effects {
             Effect::AskApproval { incident, plan, reason } => {
                 tracing::warn!(incident = %incident, action = %plan.action, reason = %escape(&reason, 300),
                     "A plan waits for a person: salve incident approve {incident}");
-                self.tell(incident, format!("a plan waits for approval: {}", plan.summary));
+                self.tell(incident, tenant, format!("a plan waits for approval: {}", plan.summary));
             }
             Effect::Escalate { incident, reason } => {
                 tracing::error!(incident = %incident, reason = %escape(&reason, 500), "Escalated.");
-                self.tell(incident, reason);
+                self.tell(incident, tenant, reason);
             }
             Effect::Closed { incident, outcome } => {
                 match outcome {
@@ -140,14 +147,14 @@ impl Effects {
 
     /// Asks the agents in order until one names a cause.
     async fn diagnose(&self, incident: &IncidentId, view: IncidentView) -> Result<Findings, String> {
-        let targets = self.brokers.targets();
+        let targets = self.targets_of(&view.tenant);
         let mut problems = Vec::new();
         let mut nothing_found = None;
         for plugin in self.catalogue.agents() {
             let question = Question {
                 incident: view.clone(),
                 targets: targets.clone(),
-                catalogue: self.catalogue.actions(&self.brokers),
+                catalogue: self.catalogue.actions(&self.brokers, &view.tenant),
                 now: unix_ns(self.clock.now()),
             };
             match self.consult(incident, plugin.clone(), question).await {
@@ -157,7 +164,7 @@ impl Effects {
                             services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
                     }
                     if let Some(first) = findings.hypotheses.first() {
-                        self.mark_open(incident, std::slice::from_ref(&first.suspect));
+                        self.mark_open(incident, &view.tenant, std::slice::from_ref(&first.suspect));
                         tracing::info!(incident = %incident, agent = %plugin.name(), suspect = %escape(&first.suspect, 100),
                             mechanism = %escape(&first.mechanism, 50), probability = first.probability, "Diagnosed.");
                         return Ok(findings);
@@ -184,14 +191,15 @@ impl Effects {
         active: Arc<Plugin>,
         question: Question,
     ) -> Result<Findings, GuestError> {
+        let telemetry = self.signals.telemetry_of(&question.incident.tenant);
         let Some(trial) = self.catalogue.trial(active.name()) else {
-            return self.host.consult(&active, question, Arc::new(self.signals.clone())).await;
+            return self.host.consult(&active, question, telemetry).await;
         };
         let ask = |plugin: Arc<Plugin>, question: Question| {
-            let (host, signals) = (self.host.clone(), self.signals.clone());
+            let (host, telemetry) = (self.host.clone(), telemetry.clone());
             async move {
                 let begun = Instant::now();
-                let said = host.consult(&plugin, question, Arc::new(signals)).await;
+                let said = host.consult(&plugin, question, telemetry).await;
                 let trapped = said.as_ref().is_err_and(|error| trials::counts(&error.kind));
                 Answer { said, elapsed: begun.elapsed(), trapped }
             }
@@ -228,7 +236,7 @@ impl Effects {
     }
 
     async fn decide(&self, mut input: DecisionInput) -> Result<salve_model::incident::Decision, String> {
-        input.catalogue = self.catalogue.actions(&self.brokers);
+        input.catalogue = self.catalogue.actions(&self.brokers, &input.incident.tenant);
         let policies = self.policies.clone();
         tokio::task::spawn_blocking(move || {
             policies.current().decide(&input).map_err(|PolicyErrors(errors)| {
@@ -241,12 +249,10 @@ impl Effects {
 
     async fn plan(
         &self,
-        incident: &IncidentId,
+        asked: Asked<'_>,
         action: &str,
         target: &TargetId,
         parameters: &str,
-        started: Now,
-        now: Now,
     ) -> Result<Plan, String> {
         let active =
             self.catalogue.plugin(action).filter(|plugin| plugin.role() == Role::Action).ok_or_else(
@@ -259,18 +265,12 @@ impl Effects {
             )?;
         let mut plugin = self.catalogue.chosen(action, &target.0).unwrap_or_else(|| active.clone());
         let name = PluginName(plugin.name().to_owned());
-        let targets: Vec<Target> =
-            self.brokers.targets().into_iter().filter(|known| known.id == *target).collect();
+        let mut targets = self.targets_of(asked.tenant);
+        targets.retain(|known| known.id == *target);
         if targets.is_empty() {
-            return Err(format!("there is no target `{target}`"));
+            return Err(format!("the tenant `{}` has no target `{target}`", asked.tenant));
         }
-        let request = ActionRequest {
-            incident: incident.clone(),
-            targets: targets.clone(),
-            parameters: parameters.to_owned(),
-            started: unix_ns(started),
-            now: unix_ns(now),
-        };
+        let request = asked.request(targets.clone(), parameters);
         let (mut answer, recording) = self.plan_recorded(&plugin, request.clone()).await;
         if let Some(trial) = self.catalogue.trial(action) {
             let is_canary = plugin.digest() == trial.plugin.digest();
@@ -296,7 +296,12 @@ impl Effects {
         let raw = answer.said.map_err(|error| error.to_string())?;
         let steps = self
             .brokers
-            .complete_plan(&name, plugin.reads_telemetry(), raw.steps.into_iter().map(raw_step).collect())
+            .complete_plan(
+                &name,
+                asked.tenant,
+                plugin.reads_telemetry(),
+                raw.steps.into_iter().map(raw_step).collect(),
+            )
             .await
             .map_err(|error| error.to_string())?;
         let service = targets
@@ -336,6 +341,7 @@ impl Effects {
             plugin: PluginName(plugin.name().to_owned()),
             reads_telemetry: plugin.reads_telemetry(),
             incident: request.incident.clone(),
+            tenant: request.tenant.clone(),
             phase: Phase::Plan,
             plan: None,
             receipts: Vec::new(),
@@ -357,7 +363,8 @@ impl Effects {
         session: Arc<dyn Session>,
     ) -> Answer<Result<RawProposal, ActionError>> {
         let begun = Instant::now();
-        let said = self.host.plan(plugin, request, session, Arc::new(self.signals.clone())).await;
+        let telemetry = self.signals.telemetry_of(&request.tenant);
+        let said = self.host.plan(plugin, request, session, telemetry).await;
         let trapped = trials::is_trap(&said);
         Answer { said, elapsed: begun.elapsed(), trapped }
     }
@@ -382,7 +389,7 @@ impl Effects {
 
     fn spec(
         &self,
-        incident: &IncidentId,
+        asked: Asked<'_>,
         plan: &Plan,
         phase: Phase,
         receipts: Vec<Receipt>,
@@ -391,7 +398,8 @@ impl Effects {
         SessionSpec {
             plugin: plan.action.clone(),
             reads_telemetry: self.planner(plan).is_none_or(|plugin| plugin.reads_telemetry()),
-            incident: incident.clone(),
+            incident: asked.incident.clone(),
+            tenant: asked.tenant.clone(),
             phase,
             plan: Some(plan.clone()),
             receipts,
@@ -400,14 +408,7 @@ impl Effects {
         }
     }
 
-    async fn run(
-        &self,
-        incident: &IncidentId,
-        plan: &Plan,
-        spec: SessionSpec,
-        started: Now,
-        now: Now,
-    ) -> RunResult {
+    async fn run(&self, asked: Asked<'_>, plan: &Plan, spec: SessionSpec) -> RunResult {
         let refused = |note: String| RunResult { done: false, note, receipts: Vec::new(), uncertain: false };
         let Some(plugin) = self.planner(plan) else {
             return refused(format!(
@@ -417,15 +418,9 @@ impl Effects {
         };
         let undo = matches!(spec.phase, Phase::Undo);
         let receipts = spec.receipts.clone();
-        let targets =
-            self.brokers.targets().into_iter().filter(|target| plan.targets.contains(&target.id)).collect();
-        let request = ActionRequest {
-            incident: incident.clone(),
-            targets,
-            parameters: plan.parameters.clone(),
-            started: unix_ns(started),
-            now: unix_ns(now),
-        };
+        let mut targets = self.targets_of(asked.tenant);
+        targets.retain(|target| plan.targets.contains(&target.id));
+        let request = asked.request(targets, &plan.parameters);
         let trial = self.catalogue.trial(&plan.action.0);
         let canary = trial.clone().filter(|trial| trial.plugin.digest() == plan.action_digest);
         let trial = trial.filter(|trial| !undo && canary.is_none() && trial.stage == Stage::Shadow);
@@ -435,7 +430,7 @@ impl Effects {
             Some(recorder) => recorder.clone(),
             None => session.clone(),
         };
-        let telemetry: Arc<dyn Telemetry> = Arc::new(self.signals.clone());
+        let telemetry = self.signals.telemetry_of(asked.tenant);
         let begun = Instant::now();
         let outcome = if undo {
             self.host.undo(&plugin, request.clone(), plan, &receipts, for_guest, telemetry).await
@@ -474,7 +469,7 @@ impl Effects {
         tokio::spawn(async move {
             let begun = Instant::now();
             let session = ReplaySession::new(recording);
-            let telemetry = Arc::new(effects.signals.clone());
+            let telemetry = effects.signals.telemetry_of(&request.tenant);
             let outcome = effects.host.execute(&tried, request, &plan, session, telemetry).await;
             let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
             let of_tried = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };
@@ -509,9 +504,16 @@ impl Effects {
         result
     }
 
-    /// Values of these targets' files do not become good while the incident is open.
-    fn mark_open(&self, incident: &IncidentId, services: &[String]) {
-        let targets = services_targets(&self.brokers.targets(), services);
+    /// What this tenant's incidents may act on.
+    fn targets_of(&self, tenant: &Tenant) -> Vec<Target> {
+        let mut targets = self.brokers.targets();
+        targets.retain(|target| target.tenant == *tenant);
+        targets
+    }
+
+    /// Values of the tenant's targets' files do not become good while the incident is open.
+    fn mark_open(&self, incident: &IncidentId, tenant: &Tenant, services: &[String]) {
+        let targets = services_targets(&self.targets_of(tenant), services);
         let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = concerned.entry(incident.clone()).or_default();
         let new: Vec<_> = targets.into_iter().filter(|target| known.insert(target.clone())).collect();
@@ -525,16 +527,43 @@ impl Effects {
     }
 
     /// Tells people over the operator's channel. The log and the ledger already have it.
-    fn tell(&self, incident: IncidentId, text: String) {
+    fn tell(&self, incident: IncidentId, tenant: Tenant, text: String) {
         let channel = self.escalation.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let Some(channel) = channel else { return };
         let brokers = self.brokers.clone();
-        let fields = [("incident".to_owned(), incident.0.clone()), ("summary".to_owned(), text)];
+        let fields = [
+            ("incident".to_owned(), incident.0.clone()),
+            ("tenant".to_owned(), tenant.0),
+            ("summary".to_owned(), text),
+        ];
         tokio::spawn(async move {
             if let Err(error) = brokers.announce(&channel, &fields).await {
                 tracing::error!(%incident, channel, %error, "Cannot tell people.");
             }
         });
+    }
+}
+
+/// For whom an action is asked.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    incident: &'a IncidentId,
+    tenant: &'a Tenant,
+    /// When the incident began.
+    started: Now,
+    now: Now,
+}
+
+impl Asked<'_> {
+    fn request(&self, targets: Vec<Target>, parameters: &str) -> ActionRequest {
+        ActionRequest {
+            incident: self.incident.clone(),
+            tenant: self.tenant.clone(),
+            targets,
+            parameters: parameters.to_owned(),
+            started: unix_ns(self.started),
+            now: unix_ns(self.now),
+        }
     }
 }
 
@@ -556,7 +585,7 @@ fn raw_step(step: salve_plugins::RawStep) -> salve_capabilities::RawStep {
     }
 }
 
-/// Ids of the targets that telemetry of these services is about.
+/// Ids of those targets that telemetry of these services is about; services and targets are of one tenant.
 pub fn services_targets(targets: &[Target], services: &[String]) -> Vec<TargetId> {
     targets
         .iter()

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use salve_capabilities::{Intent, Journal, JournalError, Refusal, WriteOutcome};
 use salve_ledger::{Entry, EntryKind, Filter, LedgerError, LedgerHandle, LedgerReader, NewEntry};
-use salve_model::{call::BoxFuture, incident::IncidentId, plan::Plan};
+use salve_model::{Tenant, call::BoxFuture, incident::IncidentId, plan::Plan};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -25,6 +25,7 @@ impl LedgerJournal {
     async fn append(
         &self,
         kind: EntryKind,
+        tenant: Tenant,
         incident: Option<String>,
         answers: Option<u64>,
         payload: &impl Serialize,
@@ -34,6 +35,7 @@ impl LedgerJournal {
             source: Some(source.into()),
         })?;
         let mut entry = NewEntry::new(kind, self.clock.now().0, payload);
+        entry.tenant = tenant;
         entry.incident = incident;
         entry.answers = answers;
         entry.schema_version = SCHEMA_VERSION;
@@ -52,21 +54,28 @@ impl LedgerJournal {
 impl Journal for LedgerJournal {
     fn intent(&self, intent: Intent) -> BoxFuture<'_, Result<u64, JournalError>> {
         Box::pin(async move {
-            let incident = Some(intent.incident.0.clone());
-            self.append(EntryKind::WriteIntent, incident, None, &intent).await
+            let (tenant, incident) = (intent.tenant.clone(), Some(intent.incident.0.clone()));
+            self.append(EntryKind::WriteIntent, tenant, incident, None, &intent).await
         })
     }
 
-    fn result(&self, id: u64, outcome: WriteOutcome) -> BoxFuture<'_, Result<(), JournalError>> {
-        Box::pin(async move { self.append(EntryKind::WriteResult, None, Some(id), &outcome).await.map(drop) })
+    fn result(
+        &self,
+        id: u64,
+        tenant: Tenant,
+        outcome: WriteOutcome,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.append(EntryKind::WriteResult, tenant, None, Some(id), &outcome).await.map(drop)
+        })
     }
 
     fn refused(&self, refusal: Refusal) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             tracing::warn!(incident = %refusal.incident, plugin = %refusal.plugin, capability = refusal.call.capability,
                 verb = refusal.call.verb, target = %refusal.call.target, denied = ?refusal.denied, "Call refused.");
-            let incident = Some(refusal.incident.0.clone());
-            self.append(EntryKind::Refusal, incident, None, &refusal).await.map(drop)
+            let (tenant, incident) = (refusal.tenant.clone(), Some(refusal.incident.0.clone()));
+            self.append(EntryKind::Refusal, tenant, incident, None, &refusal).await.map(drop)
         })
     }
 }

@@ -41,6 +41,7 @@ use effects::Effects;
 use salve_capabilities::Brokers;
 use salve_core::Event;
 use salve_ledger::{EntryKind, Ledger, LedgerHandle, LedgerReader, NewEntry};
+use salve_model::Tenant;
 use salve_plugins::PluginHost;
 use salve_policy::PolicyStore;
 use serde_json::json;
@@ -403,7 +404,8 @@ impl Daemon {
                         author = change.author,
                         "Configuration changed."
                     );
-                    self.signals.record_change(change);
+                    let owner = change.target.as_ref().and_then(|target| self.brokers.tenant_of(target));
+                    self.signals.record_change(owner.unwrap_or_default(), change);
                 }
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "Change events came too fast and were dropped.");
@@ -419,7 +421,13 @@ impl Daemon {
             .signals
             .ask(|signals| {
                 let counters = signals.counters();
-                (signals.service_names(), counters)
+                let named = |tenant: Tenant| {
+                    let names = signals.of(&tenant).service_names().into_iter();
+                    let named =
+                        names.map(|name| if tenant.is_default() { name } else { format!("{tenant}/{name}") });
+                    named.collect::<Vec<_>>()
+                };
+                (signals.tenants().into_iter().flat_map(named).collect::<Vec<String>>(), counters)
             })
             .await;
         let (incidents_open, paused, core_counts) = self

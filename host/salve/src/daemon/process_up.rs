@@ -4,7 +4,7 @@
 use super::Daemon;
 use salve_capabilities::UnitState;
 use salve_ingest::Signal;
-use salve_model::{Attributes, Tenant, time::Now};
+use salve_model::{Attributes, Target, Tenant, time::Now};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,19 +22,22 @@ pub async fn report(daemon: Arc<Daemon>) {
     loop {
         if daemon.config().process_up {
             let units = daemon.brokers.unit_states();
-            let targets: BTreeMap<_, _> =
-                daemon.brokers.targets().into_iter().map(|target| (target.id, target.attributes)).collect();
-            let attributes =
-                |unit: &UnitState| unit.targets.first().and_then(|target| targets.get(target)).cloned();
             let now = daemon.clock.now();
-            let request = request(units.iter().map(|unit| (unit, attributes(unit).unwrap_or_default())), now);
-            let request =
-                salve_ingest::protobuf_of_json(Signal::Metrics, request.to_string().as_bytes(), BYTES_MAX);
-            match request {
-                Some(request) => daemon.signals.run(move |signals| {
-                    signals.apply(salve_signals::Signal::Metrics, &Tenant::default(), &request, now);
-                }),
-                None => tracing::error!("The states of processes are no OTLP of at most {BYTES_MAX} bytes."),
+            for (tenant, units) in by_tenant(&units, &daemon.brokers.targets()) {
+                let request = request(units.into_iter(), now);
+                let request = salve_ingest::protobuf_of_json(
+                    Signal::Metrics,
+                    request.to_string().as_bytes(),
+                    BYTES_MAX,
+                );
+                match request {
+                    Some(request) => daemon.signals.run(move |signals| {
+                        signals.apply(salve_signals::Signal::Metrics, &tenant, &request, now);
+                    }),
+                    None => {
+                        tracing::error!("The states of processes are no OTLP of at most {BYTES_MAX} bytes.")
+                    }
+                }
             }
         }
         tokio::select! {
@@ -44,6 +47,29 @@ pub async fn report(daemon: Arc<Daemon>) {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
     }
+}
+
+/// Units as each tenant sees them: under the attributes of its first target that stands for them. One for which no target stands
+/// is `default`'s.
+fn by_tenant<'a>(
+    units: &'a [UnitState],
+    targets: &[Target],
+) -> BTreeMap<Tenant, Vec<(&'a UnitState, Attributes)>> {
+    let mut by_tenant = BTreeMap::<Tenant, Vec<_>>::new();
+    for unit in units {
+        let stands_for = targets.iter().filter(|target| unit.targets.contains(&target.id));
+        let mut seen = BTreeMap::new();
+        for target in stands_for {
+            seen.entry(target.tenant.clone()).or_insert_with(|| target.attributes.clone());
+        }
+        if seen.is_empty() {
+            seen.insert(Tenant::default(), Attributes::new());
+        }
+        for (tenant, attributes) in seen {
+            by_tenant.entry(tenant).or_default().push((unit, attributes));
+        }
+    }
+    by_tenant
 }
 
 /// The export request, in OTLP's JSON.

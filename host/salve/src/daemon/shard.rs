@@ -1,6 +1,6 @@
 //! One shard of a detector: the instance that speaks, perhaps one that is tried beside it, and the series that both know.
 
-use super::{detectors::Binding, starting::Starting};
+use super::{detectors::Binding, snapshots::Place, starting::Starting};
 use salve_core::symptom::SCORE_MIN;
 use salve_model::{
     batch::{Batch, DetectorOutput, RawObservation, SeriesAdded},
@@ -15,6 +15,8 @@ use std::{collections::BTreeSet, time::Instant};
 /// Series of one instance, and that instance.
 pub struct Shard {
     name: String,
+    /// Where its state is kept; none if nobody knows whose series it has.
+    pub place: Option<Place>,
     /// JSON.
     pub parameters: String,
     /// The one that speaks.
@@ -68,9 +70,10 @@ struct Call {
 
 impl Shard {
     /// A shard without series.
-    pub fn new(binding: &Binding, instance: DetectorInstance) -> Self {
+    pub fn new(binding: &Binding, place: Option<Place>, instance: DetectorInstance) -> Self {
         Self {
             name: binding.name.clone(),
+            place,
             parameters: binding.parameters.clone(),
             instance,
             series: Vec::new(),

@@ -16,9 +16,9 @@ use salve_model::{
     telemetry::{Change, Measurement, SeriesKey},
     time::Now,
 };
-use salve_signals::{BindingId, DetectorBinding, Signals, SignalsConfig};
+use salve_signals::{BindingId, DetectorBinding, Signals, SignalsConfig, TenantView};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -40,8 +40,8 @@ pub struct Round {
     pub watched: Vec<Measurement>,
     /// New points of series that expectations name.
     pub expected: Vec<ExpectationPoint>,
-    /// Calls between services, if they have changed.
-    pub topology: Option<Vec<(String, String)>>,
+    /// Calls between services, of the tenants for which they have changed.
+    pub topology: Vec<(Tenant, Vec<(String, String)>)>,
 }
 
 type Job = Box<dyn FnOnce(&mut Signals) + Send>;
@@ -66,7 +66,7 @@ pub struct SignalsHandle {
     waiting_bytes: Arc<AtomicUsize>,
     waiting_bytes_max: usize,
     clock: super::clock::Clock,
-    /// Attributes by which targets are selected: what a sender says of them must be granted to it.
+    /// Attributes by which targets of any tenant are selected: what a sender says of them must be granted to it.
     selecting: Arc<RwLock<BTreeSet<String>>>,
 }
 
@@ -92,7 +92,7 @@ impl SignalsHandle {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(
-                Loop { signals: Signals::new(config), topology_version: 0, rounds, waiting_bytes }
+                Loop { signals: Signals::new(config), topology: Topology::default(), rounds, waiting_bytes }
                     .run(request_queue, job_queue),
             );
         })?;
@@ -102,6 +102,11 @@ impl SignalsHandle {
     /// From now on targets are selected by these attributes.
     pub fn select_by(&self, attributes: BTreeSet<String>) {
         *self.selecting.write().unwrap_or_else(PoisonError::into_inner) = attributes;
+    }
+
+    /// Telemetry of this tenant, for guests that work for it.
+    pub fn telemetry_of(&self, tenant: &Tenant) -> Arc<dyn Telemetry> {
+        Arc::new(TenantTelemetry { signals: self.clone(), tenant: tenant.clone() })
     }
 
     /// Refuses a request in which a sender claims to be what its credential does not cover: forged telemetry must not
@@ -145,14 +150,20 @@ impl SignalsHandle {
         self.ask(move |signals| Some(signals.bind_detector(binding))).await
     }
 
-    /// Replaces what is watched for an incident.
-    pub fn watch(&self, incident: IncidentId, series: Vec<SeriesKey>, expectations: Vec<Expectation>) {
-        self.run(move |signals| signals.watch(&incident, &series, &expectations));
+    /// Replaces what is watched for an incident of this tenant.
+    pub fn watch(
+        &self,
+        incident: IncidentId,
+        tenant: Tenant,
+        series: Vec<SeriesKey>,
+        expectations: Vec<Expectation>,
+    ) {
+        self.run(move |signals| signals.watch(&incident, &tenant, &series, &expectations));
     }
 
-    /// Keeps a change beside the series.
-    pub fn record_change(&self, change: Change) {
-        self.run(move |signals| signals.record_change(change));
+    /// Keeps a change beside the tenant's series.
+    pub fn record_change(&self, tenant: Tenant, change: Change) {
+        self.run(move |signals| signals.record_change_of(&tenant, change));
     }
 
     fn ask_blocking<T: Default + Send + 'static>(
@@ -203,7 +214,7 @@ impl Sink for SignalsHandle {
 
 struct Loop {
     signals: Signals,
-    topology_version: u64,
+    topology: Topology,
     rounds: mpsc::Sender<Round>,
     waiting_bytes: Arc<AtomicUsize>,
 }
@@ -254,9 +265,7 @@ impl Loop {
         // A full channel means that detectors are behind: their batches grow and nothing is lost.
         let Ok(permit) = self.rounds.try_reserve() else { return };
         let (watched, expected) = self.signals.take_watched();
-        let version = self.signals.topology_version();
-        let topology = (version != self.topology_version).then(|| self.signals.topology());
-        self.topology_version = version;
+        let topology = self.topology.changed(&self.signals);
         permit.send(Round {
             now,
             batches: self.signals.take_batches(now),
@@ -270,22 +279,67 @@ impl Loop {
     }
 }
 
-/// Telemetry for guests. Each question waits for the signals thread, so call it from a thread that may block.
-impl Telemetry for SignalsHandle {
+/// Calls between services, as they were told last.
+#[derive(Default)]
+struct Topology {
+    version: u64,
+    of_tenants: BTreeMap<Tenant, Vec<(String, String)>>,
+}
+
+impl Topology {
+    /// The map of each tenant for which it is another one; of one that is not heard of any more, an empty one.
+    fn changed(&mut self, signals: &Signals) -> Vec<(Tenant, Vec<(String, String)>)> {
+        let version = signals.topology_version();
+        if version == self.version {
+            return Vec::new();
+        }
+        self.version = version;
+        let maps = signals.tenants().into_iter().map(|tenant| {
+            let edges = signals.of(&tenant).topology();
+            (tenant, edges)
+        });
+        let now: BTreeMap<_, _> = maps.filter(|(_, edges)| !edges.is_empty()).collect();
+        let gone = self.of_tenants.keys().filter(|tenant| !now.contains_key(*tenant));
+        let mut changed: Vec<_> = gone.map(|tenant| (tenant.clone(), Vec::new())).collect();
+        let is_news = |(tenant, edges): &(&Tenant, &Vec<_>)| self.of_tenants.get(*tenant) != Some(*edges);
+        changed.extend(now.iter().filter(is_news).map(|(tenant, edges)| (tenant.clone(), edges.clone())));
+        self.of_tenants = now;
+        changed
+    }
+}
+
+/// Telemetry for guests: of one tenant alone. Each question waits for the signals thread, so call it from a thread that may
+/// block.
+struct TenantTelemetry {
+    signals: SignalsHandle,
+    tenant: Tenant,
+}
+
+impl TenantTelemetry {
+    fn ask<T: Default + Send + 'static>(
+        &self,
+        question: impl FnOnce(TenantView<'_>) -> T + Send + 'static,
+    ) -> T {
+        let tenant = self.tenant.clone();
+        self.signals.ask_blocking(move |signals| question(signals.of(&tenant)))
+    }
+}
+
+impl Telemetry for TenantTelemetry {
     fn services(&self, from: u64, to: u64) -> Vec<ServiceStats> {
-        self.ask_blocking(move |signals| signals.services(from, to))
+        self.ask(move |telemetry| telemetry.services(from, to))
     }
     fn edges(&self, from: u64, to: u64) -> Vec<EdgeStats> {
-        self.ask_blocking(move |signals| signals.edges(from, to))
+        self.ask(move |telemetry| telemetry.edges(from, to))
     }
     fn changes(&self, from: u64, to: u64) -> Vec<Change> {
-        self.ask_blocking(move |signals| signals.changes(from, to))
+        self.ask(move |telemetry| telemetry.changes(from, to))
     }
     fn find(&self, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
         let (service, name_prefix) = (service.to_owned(), name_prefix.to_owned());
-        self.ask_blocking(move |signals| signals.find(&service, &name_prefix))
+        self.ask(move |telemetry| telemetry.find(&service, &name_prefix))
     }
     fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
-        self.ask_blocking(move |signals| signals.points(series, from, to))
+        self.ask(move |telemetry| telemetry.points(series, from, to))
     }
 }

@@ -55,12 +55,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let reads_telemetry = component.as_ref().is_some_and(Component::reads_telemetry);
     if let Some(path) = &arguments.from_recording {
-        let used = recorded(path, &arguments.name)?;
+        let used = recorded(path, &arguments.name)?.of_targets(&config.targets);
         return propose(arguments, least::propose(&arguments.name, &used, manifest, reads_telemetry));
     }
     let entries = entries(&config, &arguments.name)?;
     if arguments.from_ledger {
-        let used = least::of_ledger(&entries);
+        let used = least::of_ledger(&entries).of_targets(&config.targets);
         return propose(arguments, least::propose(&arguments.name, &used, manifest, reads_telemetry));
     }
     let lines = report::lines(&report::Facts {

@@ -8,7 +8,7 @@ use crate::{config::Config, daemon};
 use anyhow::{Context, Result, bail};
 use salve_authoring::{TemporaryFolder, trial::Request};
 use salve_capabilities::{Brokers, BrokersConfig, Intent, Journal, JournalError, Refusal, WriteOutcome};
-use salve_model::call::BoxFuture;
+use salve_model::{Tenant, call::BoxFuture};
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
@@ -97,7 +97,12 @@ impl Journal for Unrecorded {
         Box::pin(async { Ok(self.0.fetch_add(1, Ordering::Relaxed) + 1) })
     }
 
-    fn result(&self, _id: u64, _outcome: WriteOutcome) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn result(
+        &self,
+        _id: u64,
+        _tenant: Tenant,
+        _outcome: WriteOutcome,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async { Ok(()) })
     }
 

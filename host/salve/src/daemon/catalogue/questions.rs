@@ -3,7 +3,7 @@
 use super::{Catalogue, fallen};
 use salve_capabilities::Brokers;
 use salve_core::plugin::{Answering, Fallen, PluginTrouble};
-use salve_model::{PluginName, incident::CatalogueEntry, time::Now};
+use salve_model::{PluginName, TargetId, Tenant, incident::CatalogueEntry, time::Now};
 use salve_plugins::{Plugin, Role};
 use salve_rollout::{Stage, Version};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -76,12 +76,17 @@ impl Catalogue {
         self.all_actions().iter().map(|plugin| plugin.name().to_owned()).collect()
     }
 
-    /// What policies may choose from: actions with at least one grant.
-    pub fn actions(&self, brokers: &Brokers) -> Vec<CatalogueEntry> {
+    /// What policies may choose from for an incident of this tenant: actions with at least one grant of the tenant's.
+    pub fn actions(&self, brokers: &Brokers, tenant: &Tenant) -> Vec<CatalogueEntry> {
+        let is_own = |target: &TargetId| brokers.tenant_of(target).is_some_and(|owner| owner == *tenant);
         self.all_actions()
             .into_iter()
             .map(|plugin| CatalogueEntry {
-                targets: brokers.granted_targets(&PluginName(plugin.name().to_owned())),
+                targets: brokers
+                    .granted_targets(&PluginName(plugin.name().to_owned()))
+                    .into_iter()
+                    .filter(is_own)
+                    .collect(),
                 summary: plugin.manifest().summary.clone(),
                 action: plugin.name().to_owned(),
             })

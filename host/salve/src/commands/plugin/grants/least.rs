@@ -1,9 +1,10 @@
 //! The least grants that allow certain calls.
 
 use salve_authoring::trial::{Answer, Call as During, Recording};
+use salve_capabilities::TargetConfig;
 use salve_ledger::{Entry, EntryKind};
 use salve_model::{
-    PluginName, TargetId,
+    PluginName, TargetId, Tenant,
     call::{CallError, Denied},
     grant::{Bound, Grant, HttpGrant, sends},
     plan::Call,
@@ -28,6 +29,16 @@ pub(super) struct Used {
     safe_read: bool,
     /// A plan said how a call over HTTP is taken back.
     reversible: bool,
+    /// Whose targets are, where that is not `default`: a grant is for one tenant.
+    owners: BTreeMap<TargetId, Tenant>,
+}
+
+impl Used {
+    /// With the targets as the configuration has them.
+    pub(super) fn of_targets(mut self, targets: &[TargetConfig]) -> Self {
+        self.owners = targets.iter().map(|target| (target.id.clone(), target.tenant.clone())).collect();
+        self
+    }
 }
 
 /// What is proposed.
@@ -190,19 +201,20 @@ pub(super) fn propose(
     manifest: Option<&Manifest>,
     reads_telemetry: bool,
 ) -> Proposal {
-    let mut seen = BTreeMap::<(String, String), Seen>::new();
+    let mut seen = BTreeMap::<(Tenant, String, String), Seen>::new();
     for call in &used.calls {
         // The manifest's word comes first: no grant goes beyond it.
         if manifest.is_some_and(|manifest| !manifest.requests(&call.capability, &call.verb)) {
             continue;
         }
         let verb = if call.capability == "http" { call.verb.clone() } else { String::new() };
-        seen.entry((call.capability.clone(), verb)).or_default().take(call);
+        let owner = used.owners.get(&call.target).cloned().unwrap_or_default();
+        seen.entry((owner, call.capability.clone(), verb)).or_default().take(call);
     }
     let (mut with_reads, mut with_safe_read, mut with_may_send) = (false, false, false);
     let grants: Vec<Grant> = seen
         .into_iter()
-        .map(|((capability, verb), mut seen)| {
+        .map(|((tenant, capability, verb), mut seen)| {
             let known = CAPABILITIES.iter().find(|known| known.name == capability);
             let reads = known.map_or(&[][..], |known| known.reads);
             // A GET needs a path of its own in the grant, so no read of `http` is added by guess.
@@ -226,6 +238,7 @@ pub(super) fn propose(
             });
             Grant {
                 plugin: PluginName(plugin.to_owned()),
+                tenant,
                 capability,
                 verbs: seen.verbs.into_iter().collect(),
                 targets: seen.targets.into_iter().collect(),

@@ -83,9 +83,10 @@ fn reach<'a>(facts: &Facts<'a>, manifest: Option<&Manifest>) -> Vec<Reach<'a>> {
             continue;
         }
         let named = |id: &TargetId| grant.targets.iter().any(|target| target == id || target.0 == "*");
-        for target in
-            facts.config.targets.iter().filter(|target| named(&target.id) && has(target, capability.name))
-        {
+        let meant = |target: &&TargetConfig| {
+            target.tenant == grant.tenant && named(&target.id) && has(target, capability.name)
+        };
+        for target in facts.config.targets.iter().filter(meant) {
             reach.push(Reach { grant, capability, target, verbs: verbs.clone() });
         }
     }
