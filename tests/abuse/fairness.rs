@@ -7,19 +7,22 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use salve_tests::daemon::Daemon;
+use std::sync::{Mutex, PoisonError};
 
 /// Services for which the same action is asked at one time.
 const SERVICES: usize = 24;
 /// Half of the host's `calls_max`: the most that one plugin gets while nobody else asks.
 const SLOTS_MAX: u64 = 16;
+/// Slots that it must have had at one time, or nothing was shown: others ask meanwhile, and some calls have ended before the
+/// last one begins.
+const SLOTS_LEAST: u64 = SLOTS_MAX / 2;
+/// One crowd at a time: of several, each has less.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// An action that is asked for many services at one time.
 pub struct Crowd {
     /// The action; its name begins with `crowd-`.
     pub guest: Action,
-    /// Slots that it must have had at one time, or nothing was shown. What computes or writes has ended here and there before
-    /// its last call begins.
-    least: u64,
 }
 
 impl Crowd {
@@ -53,6 +56,7 @@ impl Crowd {
 
     /// Asks for all services at once. While the action has taken all that it can get, `control` is healed as ever.
     pub fn run(&self, arena: &Arena) -> Result<()> {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.guest.name;
         let live = || {
             let plugin = arena.plugin(name)?.with_context(|| format!("`{name}` is not loaded"))?;
@@ -62,7 +66,7 @@ impl Crowd {
         let mut most = 0;
         let crowded = arena.wait(&format!("`{name}` has many slots"), || {
             most = most.max(live()?);
-            Ok(most >= self.least)
+            Ok(most >= SLOTS_LEAST)
         });
         let goes_on = arena.control_goes_on();
         most = most.max(live()?);
@@ -77,21 +81,20 @@ impl Crowd {
     }
 }
 
-fn crowd(name: &'static str, manifest: &'static str, least: u64, plan: Vec<Does>) -> Attack {
+fn crowd(name: &'static str, manifest: &'static str, plan: Vec<Does>) -> Attack {
     let capabilities = vec![("config", vec!["set"])];
-    Attack::crowd(Crowd { guest: Action { name, capabilities, manifest, plan, ..Action::default() }, least })
+    Attack::crowd(Crowd { guest: Action { name, capabilities, manifest, plan, ..Action::default() } })
 }
 
 /// Every attack on what all plugins share.
 pub fn attacks() -> Vec<Attack> {
     let refused = Does::Set("control".into(), "pool_size", Some("3"));
     vec![
-        crowd("crowd-sleeps", "limits.wall_clock_ms = 25000", SLOTS_MAX, vec![Does::Sleep(u32::MAX)]),
-        crowd("crowd-computes", "limits.cpu_ms = 1500", SLOTS_MAX / 2, vec![Does::Loop]),
+        crowd("crowd-sleeps", "limits.wall_clock_ms = 25000", vec![Does::Sleep(u32::MAX)]),
+        crowd("crowd-computes", "limits.cpu_ms = 1500", vec![Does::Loop]),
         crowd(
             "crowd-writes-the-ledger",
             "limits.wall_clock_ms = 20000",
-            SLOTS_MAX / 2,
             [vec![refused; 150], vec![Does::Sleep(5_000)]].concat(),
         ),
     ]

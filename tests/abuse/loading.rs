@@ -299,7 +299,10 @@ const SUM: &str = "(drop (i32.add (i32.const 1) (i32.const 2))) ";
 fn huge_function(arena: &Arena) -> Result<()> {
     // Named so that no incident asks them before `analyst`.
     let (huge, beside) = ("zz-huge", "zz-beside-huge");
-    let component = packed_as(&one_function(SUM, 150_000)?, huge, "agent")?;
+    // Never seen before, or it would come from the cache.
+    let salt = std::time::UNIX_EPOCH.elapsed()?.subsec_nanos();
+    let code = format!("(drop (i32.add (i32.const {salt}) (i32.const 2))) ");
+    let component = packed_as(&one_function(&code, 150_000)?, huge, "agent")?;
     let digest = pack::digest(&component);
     arena.drop_plugin(huge, &component)?;
     let mut compiler = None;
