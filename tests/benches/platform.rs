@@ -6,10 +6,7 @@ use anyhow::{Context, Result};
 use salve_model::{Attributes, Target, TargetId, Tenant, incident::IncidentId};
 use salve_plugins::{ActionRequest, HostConfig, PluginHost};
 use salve_tests::{at_once::AtOnce, plugins};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 const CALLS: usize = 20_000;
 const IDLE_PLUGINS: u64 = 1_000;

@@ -4,7 +4,7 @@
 //! standard input is a turn: a kind of plugin, and how many calls. Its answer is a line with the nanoseconds of each call.
 
 use anyhow::{Context, Result, bail, ensure};
-use extism::{CompiledPlugin, Function, Manifest, PTR, Plugin, PluginBuilder, UserData, Wasm, convert::Json};
+use extism::{CompiledPlugin, Function, PTR, Plugin, PluginBuilder, UserData, convert::Json};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -105,8 +105,10 @@ fn compile(guest: &Path, config: Config) -> Result<CompiledPlugin> {
         };
         plugin.memory_set_val(&mut outputs[0], Json(status))
     });
-    // Without its cache of compiled modules, which lies in the user's home: what is compiled once is not measured.
-    PluginBuilder::new(Manifest::new([Wasm::file(guest)]))
+    let module = std::fs::read(guest).with_context(|| format!("cannot read `{}`", guest.display()))?;
+    // Without a manifest, which every instance would copy, and without its cache of compiled modules, which lies in the user's
+    // home: what is compiled once is not measured.
+    PluginBuilder::new(module)
         .with_functions([status])
         .with_wasi(false)
         .with_cache_disabled()
