@@ -1,15 +1,12 @@
 //! What the plugin platform costs: a fresh action call against wasmtime called raw on the same component, in the same run, in
-//! turns; and what loaded plugins that nobody calls weigh.
+//! turns, and if `cargo xtask bench` has built it against Extism's host; and what loaded plugins that nobody calls weigh.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 
 use anyhow::{Context, Result};
 use salve_model::{Attributes, Target, TargetId, Tenant, incident::IncidentId};
 use salve_plugins::{ActionRequest, HostConfig, PluginHost};
 use salve_tests::{at_once::AtOnce, plugins};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 const CALLS: usize = 20_000;
 const IDLE_PLUGINS: u64 = 1_000;
@@ -29,7 +26,7 @@ fn main() -> Result<()> {
         let cache = tempfile::tempdir()?;
         let host = PluginHost::new(HostConfig::new(cache.path()))?;
         if wanted("raw") {
-            salve_and_raw(&host).await?;
+            salve_and_others(&host).await?;
         }
         if wanted("memory") {
             idle_plugins(&host)?;
@@ -38,12 +35,15 @@ fn main() -> Result<()> {
     })
 }
 
-/// Our host and raw wasmtime in turns, a thousand calls each, so that both see the same machine.
-async fn salve_and_raw(host: &PluginHost) -> Result<()> {
-    const TURN: usize = 1_000;
+/// Calls of a turn: so few that all hosts see the same machine.
+const TURN: usize = 1_000;
+
+/// Our host, raw wasmtime and, if it was built, Extism's host in turns.
+async fn salve_and_others(host: &PluginHost) -> Result<()> {
     let path = plugins().join("restart-process.wasm");
     let plugin = host.load(&path)?;
     let raw = raw::Host::new(&path)?;
+    let mut extism = extism::Host::start()?;
     let request = ActionRequest {
         incident: IncidentId("inc-1".into()),
         tenant: Tenant::default(),
@@ -59,41 +59,48 @@ async fn salve_and_raw(host: &PluginHost) -> Result<()> {
         started: START_NS,
         now: START_NS,
     };
-    let (of_host, of_raw) = (host.clone(), raw.clone());
-    // On a guest thread, so that neither side pays for a change of thread.
-    let (mut ours, mut theirs) = host
+    let of_host = host.clone();
+    // On a guest thread, so that no side pays for a change of thread.
+    let all = host
         .guest_threads()
         .spawn(async move {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            let mut all = vec![("salve", Vec::new()), ("raw wasmtime", Vec::new())];
+            if extism.is_some() {
+                all.extend(extism::KINDS.map(|(_, name)| (name, Vec::new())));
+            }
             for _ in 0..CALLS / TURN {
                 for _ in 0..TURN {
                     let begun = Instant::now();
                     let proposal =
                         of_host.plan(&plugin, request.clone(), Arc::new(AtOnce), Arc::new(AtOnce)).await?;
-                    ours.push(begun.elapsed());
+                    all[0].1.push(begun.elapsed());
                     anyhow::ensure!(proposal.steps.len() == TARGETS.len());
                 }
                 for _ in 0..TURN {
                     let begun = Instant::now();
-                    let steps = of_raw.plan().await?;
-                    theirs.push(begun.elapsed());
+                    let steps = raw.plan().await?;
+                    all[1].1.push(begun.elapsed());
                     anyhow::ensure!(steps == TARGETS.len());
                 }
+                if let Some(extism) = &mut extism {
+                    for ((kind, _), (_, times)) in extism::KINDS.iter().zip(&mut all[2..]) {
+                        times.extend(extism.turn(kind, TURN)?);
+                    }
+                }
             }
-            anyhow::Ok((ours, theirs))
+            anyhow::Ok(all)
         })
         .await??;
-    let at = |times: &mut Vec<Duration>, share: f64| {
+    let mut ours = None;
+    for (who, mut times) in all {
         times.sort();
-        times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e6
-    };
-    for (who, times) in [("salve", &mut ours), ("raw wasmtime", &mut theirs)] {
-        let (median, rare) = (at(times, 0.5), at(times, 0.99));
+        let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e6;
+        let (median, rare) = (at(0.5), at(0.99));
+        let ratio = *ours.get_or_insert(median) / median;
         println!(
-            "fresh instance and call of an action, 3 host calls, {who}: p50 {median:.1} µs, p99 {rare:.1} µs"
+            "call of an action, 3 host calls, {who}: p50 {median:.1} µs, p99 {rare:.1} µs; salve ÷ this: {ratio:.2}"
         );
     }
-    println!("salve ÷ raw wasmtime: {:.2}", at(&mut ours, 0.5) / at(&mut theirs, 0.5));
     Ok(())
 }
 
@@ -238,6 +245,67 @@ mod raw {
         }
         async fn restart(&mut self, _: String) -> Answer<types::Receipt> {
             Ok(Err(types::CallError::TimedOut))
+        }
+    }
+}
+
+/// Extism's host with the same work, a program of its own (`tests/peers/extism`), since its wasmtime is another one.
+mod extism {
+    use anyhow::{Context, Result, ensure};
+    use std::{
+        env,
+        io::{BufRead, BufReader, Write},
+        process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+        time::Duration,
+    };
+
+    /// By these `cargo xtask bench` says where the program and its guest are.
+    const PROGRAM: &str = "SALVE_BENCH_EXTISM";
+    const GUEST: &str = "SALVE_BENCH_EXTISM_GUEST";
+    /// What the program calls each kind of plugin, and how it is printed.
+    pub(super) const KINDS: [(&str, &str); 3] = [
+        ("fresh", "Extism"),
+        ("pooled", "Extism with a pool of instances"),
+        ("reused", "Extism, one instance for all calls"),
+    ];
+
+    pub(super) struct Host {
+        child: Child,
+        turns: ChildStdin,
+        answers: BufReader<ChildStdout>,
+    }
+
+    impl Host {
+        /// None if it was not built.
+        pub(super) fn start() -> Result<Option<Self>> {
+            let Some(program) = env::var_os(PROGRAM) else { return Ok(None) };
+            let guest = env::var_os(GUEST).context("Extism's guest is not named")?;
+            let mut command = Command::new(&program);
+            command.arg(guest).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child =
+                command.spawn().with_context(|| format!("cannot start `{}`", program.display()))?;
+            let turns = child.stdin.take().context("no standard input")?;
+            let answers = BufReader::new(child.stdout.take().context("no standard output")?);
+            Ok(Some(Self { child, turns, answers }))
+        }
+
+        /// How long each call of a turn took.
+        pub(super) fn turn(&mut self, kind: &str, calls: usize) -> Result<Vec<Duration>> {
+            writeln!(self.turns, "{kind} {calls}")?;
+            let mut line = String::new();
+            self.answers.read_line(&mut line)?;
+            let nanoseconds = line.split_whitespace().map(str::parse);
+            let times: Vec<_> =
+                nanoseconds.map(|time| Ok(Duration::from_nanos(time?))).collect::<Result<_>>()?;
+            ensure!(times.len() == calls, "Extism's host ended: {line}");
+            Ok(times)
+        }
+    }
+
+    impl Drop for Host {
+        fn drop(&mut self) {
+            drop(self.child.kill());
+            drop(self.child.wait());
         }
     }
 }

@@ -8,19 +8,32 @@ use crate::{
 use anyhow::Result;
 use std::process::Command;
 
-/// Builds what is measured, and measures it. With `arguments`, which go to `cargo bench`, the peers are left out.
-pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    dist::build(workspace, Choice::Auto)?;
-    process::run(
-        workspace.cargo(&["bench", "--profile", "release", "--workspace", "--benches"]).args(arguments),
-    )?;
-    if arguments.is_empty() { extism(workspace) } else { Ok(()) }
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only the work that peers do too, in turns with them.
+    #[arg(long)]
+    peers: bool,
+    /// Passed on to `cargo bench`, for instance `-p salve-otlp`; then the peers are left out.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, conflicts_with = "peers")]
+    pub(crate) arguments: Vec<String>,
 }
 
-/// Turns of the two hosts, so that both see the same machine.
-const TURNS: usize = 2;
+/// Builds what is measured, and measures it.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    dist::build(workspace, Choice::Auto)?;
+    if !options.peers {
+        process::run(bench(workspace).args(&options.arguments))?;
+    }
+    if options.arguments.is_empty() { extism(workspace) } else { Ok(()) }
+}
 
-/// Extism's host on the work that `tests/benches/platform.rs` gives to Salve's, in turns with it.
+/// All benchmarks: with another selection of crates, cargo would choose other features of some dependencies.
+fn bench(workspace: &Workspace) -> Command {
+    workspace.cargo(&["bench", "--profile", "release", "--workspace", "--benches"])
+}
+
+/// Extism's host on the work that `tests/benches/platform.rs` gives to Salve's; that benchmark starts it and gives it its turns.
 fn extism(workspace: &Workspace) -> Result<()> {
     let manifest = workspace.root.join("tests/peers/extism/Cargo.toml");
     let target = workspace.target.join("peers");
@@ -34,14 +47,8 @@ fn extism(workspace: &Workspace) -> Result<()> {
     toolchain::find(workspace, Choice::Auto)?.prepare(&mut guest);
     process::run(&mut guest)?;
     process::run(&mut cargo(&["build", "-p", "peer-extism"]))?;
-    for _ in 0..TURNS {
-        process::run(
-            Command::new(target.join("release/peer-extism"))
-                .arg(target.join(TARGET).join("release/peer_extism_guest.wasm")),
-        )?;
-        let mut ours =
-            workspace.cargo(&["bench", "--profile", "release", "--workspace", "--bench", "platform"]);
-        process::run(ours.args(["--", "raw"]))?;
-    }
-    Ok(())
+    let mut ours = workspace.cargo(&["bench", "--profile", "release", "--workspace", "--bench", "platform"]);
+    ours.env("SALVE_BENCH_EXTISM", target.join("release/peer-extism"));
+    ours.env("SALVE_BENCH_EXTISM_GUEST", target.join(TARGET).join("release/peer_extism_guest.wasm"));
+    process::run(ours.args(["--", "raw"]))
 }

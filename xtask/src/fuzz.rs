@@ -190,11 +190,14 @@ fn run_one(workspace: &Workspace, program: &Path, target: &str, options: &Option
     let said = String::from_utf8_lossy(&output.stderr);
     let figures = Figures::of(&said);
     println!(
-        "{target:<14} {:>9} executions, {:>6} a second, coverage {:>6} of the seeds and corpus, {:>6} at the end: {}",
+        "{target:<14} {:>9} executions, {:>6} a second, coverage {:>6} of the seeds and corpus, {:>6} at the end, \
+         {:>5} inputs kept, {:>4} MiB: {}",
         figures.executions,
         figures.executions_per_second,
         figures.coverage_first,
         figures.coverage_last,
+        figures.inputs,
+        figures.memory_mib,
         if output.status.success() { "ok" } else { "CRASHED" }
     );
     if !output.status.success() {
@@ -217,20 +220,29 @@ struct Figures {
     /// Edges of the code that were reached when all inputs of the start had run.
     coverage_first: u64,
     coverage_last: u64,
+    /// Inputs that reach something no other does.
+    inputs: u64,
+    /// Most memory, resident.
+    memory_mib: u64,
 }
 
 impl Figures {
     fn of(said: &str) -> Self {
-        let number =
-            |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let number = |text: &str| {
+            let word = text.split([' ', '/']).find(|word| !word.is_empty());
+            word.and_then(|word| word.parse().ok()).unwrap_or(0)
+        };
         let mut figures = Self::default();
         for line in said.lines() {
             if let Some(rest) = line.strip_prefix("stat::number_of_executed_units:") {
                 figures.executions = number(rest);
             } else if let Some(rest) = line.strip_prefix("stat::average_exec_per_sec:") {
                 figures.executions_per_second = number(rest);
+            } else if let Some(rest) = line.strip_prefix("stat::peak_rss_mb:") {
+                figures.memory_mib = number(rest);
             } else if let Some((_, rest)) = line.split_once(" cov: ").filter(|_| line.starts_with('#')) {
                 figures.coverage_last = number(rest);
+                figures.inputs = rest.split_once(" corp: ").map_or(0, |(_, rest)| number(rest));
                 if line.contains("INITED") || figures.coverage_first == 0 {
                     figures.coverage_first = figures.coverage_last;
                 }
@@ -265,9 +277,16 @@ mod tests {
         let said = "INFO: seed corpus: files: 6\n#7\tINITED cov: 100 ft: 101 corp: 6/3Kb exec/s: 0 rss: 60Mb\n\
                     #900\tNEW    cov: 120 ft: 150 corp: 9/4Kb lim: 96 exec/s: 450 rss: 61Mb L: 9/9 MS: 1 CopyPart-\n\
                     #1000\tDONE   cov: 121 ft: 150 corp: 9/4Kb lim: 96 exec/s: 500 rss: 61Mb\n\
-                    stat::number_of_executed_units: 1000\nstat::average_exec_per_sec:     500\n";
-        let figures =
-            Figures { executions: 1000, executions_per_second: 500, coverage_first: 100, coverage_last: 121 };
+                    stat::number_of_executed_units: 1000\nstat::average_exec_per_sec:     500\n\
+                    stat::peak_rss_mb:              61\n";
+        let figures = Figures {
+            executions: 1000,
+            executions_per_second: 500,
+            coverage_first: 100,
+            coverage_last: 121,
+            inputs: 9,
+            memory_mib: 61,
+        };
         assert_eq!(Figures::of(said), figures);
         assert_eq!(Figures::of(""), Figures::default());
     }

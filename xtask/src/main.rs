@@ -56,11 +56,7 @@ enum Task {
     /// While working: format, lints of libraries and binaries, unit tests.
     Quick,
     /// Build what is measured, run the benchmarks, then the peers beside them.
-    Bench {
-        /// Passed on to `cargo bench`, for instance `-p salve-otlp`.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Bench(bench::Options),
     /// Build all, then break the demo shop and watch Salve heal it.
     Demo {
         #[command(flatten)]
@@ -131,7 +127,7 @@ fn run(task: Task) -> Result<ExitCode> {
             checks::lints(&workspace, checks::Scope::Product)?;
             process::run(&mut workspace.cargo(&["test", "--release", "--workspace", "--lib"]))?;
         }
-        Task::Bench { arguments } => bench::run(&workspace, &arguments)?,
+        Task::Bench(options) => bench::run(&workspace, &options)?,
         Task::Demo { toolchain, arguments } => {
             dist::build(&workspace, toolchain.choice)?;
             return Err(process::replace(dist::demo(&workspace).args(arguments)));
@@ -164,9 +160,7 @@ mod tests {
         };
         assert_eq!(toolchain.choice, Choice::Debian);
         assert_eq!(arguments, ["--fault", "kill", "--json"]);
-        let Task::Bench { arguments } = parse("xtask bench -p salve-otlp") else {
-            panic!("not the benchmarks")
-        };
-        assert_eq!(arguments, ["-p", "salve-otlp"]);
+        let Task::Bench(options) = parse("xtask bench -p salve-otlp") else { panic!("not the benchmarks") };
+        assert_eq!(options.arguments, ["-p", "salve-otlp"]);
     }
 }

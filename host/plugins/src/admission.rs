@@ -140,10 +140,7 @@ pub(crate) fn interfaces(bytes: &[u8]) -> Result<Interfaces, Refusal> {
 
 /// The component's type as a WIT world.
 fn decode(bytes: &[u8]) -> Result<(Resolve, WorldId), Refusal> {
-    // The decoder makes room for as many bytes as a section says it has, before it looks whether they are there.
-    if let Some(Err(cut)) = section::sections(bytes).find(Result::is_err) {
-        return Err(Refusal::Malformed { message: cut.to_string() });
-    }
+    section::check_lengths(bytes).map_err(|cut| Refusal::Malformed { message: cut.to_string() })?;
     match wit_component::decode(bytes) {
         Ok(DecodedWasm::Component(resolve, world)) => Ok((resolve, world)),
         Ok(DecodedWasm::WitPackage(..)) => Err(Refusal::NotWasm),

@@ -1,13 +1,18 @@
-//! Custom sections at the top level of WebAssembly binaries, found and changed without running or compiling anything.
+//! Sections of WebAssembly binaries, found and changed without running or compiling anything.
 //!
 //! ## What always holds
-//! - only the outermost sections are looked at: what a nested module says is nobody's manifest
+//! - only the outermost sections are read: what a nested module says is nobody's manifest; of the others, lengths are checked
 //! - lengths that do not fit into the file are an error, never a read past its end
 
 /// The eight bytes with which a core module begins.
 const CORE_HEADER: [u8; 8] = *b"\0asm\x01\0\0\0";
 /// The eight bytes with which a component begins.
 const COMPONENT_HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+/// Sections of a component that hold a module or a component.
+const NESTED: [u8; 2] = [1, 4];
+/// The section of a module that holds its functions, each with its length.
+const CODE: u8 = 10;
 
 /// What kind of file this is, by its first eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,42 @@ pub(crate) fn sections(bytes: &[u8]) -> impl Iterator<Item = Result<Section<'_>,
         let whole = start.get(..start.len() - next.len()).unwrap_or_default();
         Some(Ok(Section { id, whole, content }))
     })
+}
+
+/// Checks the length of every section and function, those of nested modules and components included. Whoever decodes a component
+/// may make room for as many bytes as a length says, and only then look whether they are there.
+pub(crate) fn check_lengths(bytes: &[u8]) -> Result<(), Truncated> {
+    // Not by recursion: how deep they are nested is up to strangers.
+    let mut left = vec![(0, bytes)];
+    while let Some((start, bytes)) = left.pop() {
+        let is_component = kind(bytes) == Kind::Component;
+        let mut at = start + 8;
+        for section in sections(bytes) {
+            let section = section.map_err(|cut| Truncated { at: start + cut.at })?;
+            at += section.whole.len();
+            let content_at = at - section.content.len();
+            if is_component && NESTED.contains(&section.id) {
+                left.push((content_at, section.content));
+            } else if !is_component && section.id == CODE {
+                check_functions(section.content).map_err(|cut| Truncated { at: content_at + cut.at })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the lengths of functions.
+fn check_functions(content: &[u8]) -> Result<(), Truncated> {
+    let mut rest = content;
+    // How many they are.
+    read_u32(&mut rest).ok_or(Truncated { at: 0 })?;
+    while !rest.is_empty() {
+        let at = content.len() - rest.len();
+        let length = read_u32(&mut rest).and_then(|length| usize::try_from(length).ok());
+        let body = length.and_then(|length| rest.split_at_checked(length));
+        (_, rest) = body.ok_or(Truncated { at })?;
+    }
+    Ok(())
 }
 
 /// `bytes` without the custom sections whose name `unwanted` picks.
@@ -155,5 +196,35 @@ mod tests {
         assert!(sections(&huge).next().is_some_and(|section| section.is_err()));
         let endless = [COMPONENT_HEADER.as_slice(), &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]].concat();
         assert!(sections(&endless).next().is_some_and(|section| section.is_err()));
+    }
+
+    /// Guarantees: a length that is too long is noticed where it stands, also that of a function in a module in a component in
+    /// a component; nesting may be as deep as the file is long.
+    #[test]
+    fn checks_nested_lengths() {
+        let inside = |id: u8, content: &[u8]| {
+            let mut bytes = COMPONENT_HEADER.to_vec();
+            bytes.push(id);
+            write_length(&mut bytes, content.len());
+            [bytes, content.to_vec()].concat()
+        };
+        let with_function = |length: &[u8]| {
+            let code = [&[1], length, &[0, 0x0b]].concat();
+            let module = [&CORE_HEADER[..], &[CODE, u8::try_from(code.len()).unwrap()], &code].concat();
+            inside(4, &inside(1, &module))
+        };
+        assert_eq!(check_lengths(&with_function(&[2])), Ok(()));
+        // 2 GiB, for which a decoder once made room.
+        let at = 10 + 10 + 10 + 1;
+        assert_eq!(check_lengths(&with_function(&[0xf0, 0xff, 0xff, 0xff, 0x07])), Err(Truncated { at }));
+        assert_eq!(
+            check_lengths(&inside(1, &[&CORE_HEADER[..], &[2, 9]].concat())),
+            Err(Truncated { at: 18 })
+        );
+        let mut deep = COMPONENT_HEADER.to_vec();
+        for _ in 0..10_000 {
+            deep = inside(4, &deep);
+        }
+        assert_eq!(check_lengths(&deep), Ok(()));
     }
 }

@@ -18,6 +18,9 @@ const HABIT_SMOOTHING: f64 = 0.3;
 /// A burst of points is like the usual one if it is within this factor of it.
 const HABIT_FACTOR: f64 = 2.0;
 
+/// No time in milliseconds is longer, and no number of points greater.
+const NUMBER_MAX: f64 = u64::MAX as f64;
+
 /// Parameters of one binding.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -214,14 +217,16 @@ impl Persist for Arrivals {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, String> {
+        // What no series can have would grow beyond what is finite, and then no snapshot could be taken.
+        let known = |from: &mut Reader<'_>| Ok::<_, String>(from.finite()?.clamp(0.0, NUMBER_MAX));
         Ok(Self {
             group: 0,
             points: from.u32()?,
             last_ms: from.u64()?,
-            interval_ms: from.finite()?,
+            interval_ms: known(from)?,
             burst: from.u32()?,
-            burst_usual: from.finite()?,
-            silence_ms: from.finite()?,
+            burst_usual: known(from)?,
+            silence_ms: known(from)?,
             silences: from.u8()?,
         })
     }

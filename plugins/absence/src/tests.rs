@@ -1,7 +1,7 @@
 //! Scenarios. Batches come once a second.
 
 use super::*;
-use salve_plugin::testing::DetectorTest;
+use salve_plugin::{series::Persist, testing::DetectorTest};
 
 fn detector(parameters: &str) -> DetectorTest<Absence> {
     DetectorTest::new(parameters).unwrap()
@@ -189,4 +189,28 @@ fn damaged_snapshots_do_no_harm() {
     let state = test.snapshot().unwrap();
     let taken = test.survive_damage(&state, id).unwrap();
     assert!(taken > 100, "{taken}");
+}
+
+/// Scenario: a snapshot with numbers that no series has, as on a broken disk. Guarantees: what is known after further points is
+/// finite, so that it can be saved and taken again.
+#[test]
+fn impossible_numbers_of_a_snapshot_do_not_grow() {
+    let saved = |arrivals: &Arrivals| {
+        let mut to = Writer::new();
+        arrivals.write(&mut to);
+        to.into_bytes()
+    };
+    for number in [-f64::MAX, f64::MAX] {
+        let mut bytes = saved(&Arrivals::new(0));
+        // Points, time, then interval, points of a burst, usual burst and silence, and how many of these.
+        bytes[0] = 20;
+        for offset in [12, 24, 32] {
+            bytes[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let mut arrivals = Arrivals::read(&mut Reader::new(&bytes)).unwrap();
+        for second in [1, 2, 3, 60, 61, 120] {
+            arrivals.arrive(&Parameters::default(), second * 1_000, 1);
+        }
+        assert_eq!(Arrivals::read(&mut Reader::new(&saved(&arrivals))).as_ref(), Ok(&arrivals), "{number}");
+    }
 }

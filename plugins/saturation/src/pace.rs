@@ -38,6 +38,11 @@ const TURN_SMOOTHING: f64 = 0.3;
 /// Points after which confidence is 0.5.
 const POINTS_KNOWN: f64 = 10.0;
 
+/// Beyond a thousand limits, or below none, a number says no more.
+const USAGE_MAX: f64 = 1e3;
+/// No time in seconds is longer.
+const SECONDS_MAX: f64 = u64::MAX as f64 / 1e9;
+
 /// Parameters of one binding.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -176,8 +181,7 @@ impl Usage {
         value: f64,
         after_gap: bool,
     ) -> Option<Verdict> {
-        // Beyond a thousand limits, or below none, the number says no more.
-        let usage = (value / self.limit?).clamp(0.0, 1e3);
+        let usage = (value / self.limit?).clamp(0.0, USAGE_MAX);
         self.take(time, usage, after_gap);
         self.count = self.count.saturating_add(1);
         let known = f64::from(self.count);
@@ -310,13 +314,15 @@ impl Persist for Usage {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, String> {
+        // What no series can have would grow beyond what is finite, and then no snapshot could be taken.
+        let share = |from: &mut Reader<'_>| Ok::<_, String>(from.finite()?.clamp(0.0, USAGE_MAX));
         let mut usage = Self {
             limit: None,
             points: Vec::new(),
-            step: from.finite()?,
-            peak: from.finite()?,
-            turn: from.finite()?,
-            turn_every_s: from.finite()?,
+            step: share(from)?,
+            peak: share(from)?,
+            turn: share(from)?,
+            turn_every_s: from.finite()?.clamp(0.0, SECONDS_MAX),
             turned: from.u64()?,
             count: from.u32()?,
             turns: from.u8()?,
@@ -327,7 +333,7 @@ impl Persist for Usage {
             return Err(format!("the snapshot holds {count} points of a series; the most is {POINTS_MAX}"));
         }
         for _ in 0..count {
-            usage.points.push((from.u64()?, from.finite()?));
+            usage.points.push((from.u64()?, share(from)?));
         }
         Ok(usage)
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use salve_plugin::testing::DetectorTest;
+use salve_plugin::{series::Persist, testing::DetectorTest};
 
 struct Noise(u64);
 
@@ -168,6 +168,34 @@ fn damaged_snapshots_do_no_harm() {
     let state = test.snapshot().unwrap();
     let taken = test.survive_damage(&state, id).unwrap();
     assert!(taken > 100, "{taken}");
+}
+
+/// Scenario: a snapshot with a peak and a turn that no series has, as on a broken disk, and then a fall. Guarantees: what is
+/// known is finite, so that it can be saved and taken again.
+#[test]
+fn impossible_numbers_of_a_snapshot_do_not_grow() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let saved = |usage: &Usage| {
+        let mut to = Writer::new();
+        usage.write(&mut to);
+        to.into_bytes()
+    };
+    let mut before = Usage::new(Some(1.0));
+    for second in 1..=3 {
+        before.observe(&Parameters::default(), second * SECOND_NS, 0.5, false).unwrap();
+    }
+    let mut bytes = saved(&before);
+    // Step, peak, usual turn, usual time between turns, time of the last, points, turns.
+    for (offset, number) in [(8, f64::MAX), (16, -f64::MAX), (24, 4.0)] {
+        bytes[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes[44] = 3;
+    let mut usage = Usage::read(&mut Reader::new(&bytes)).unwrap();
+    usage.limit = Some(1.0);
+    usage.observe(&Parameters::default(), 4 * SECOND_NS, 0.1, false).unwrap();
+    let mut again = Usage::read(&mut Reader::new(&saved(&usage))).unwrap();
+    again.limit = usage.limit;
+    assert_eq!(again, usage);
 }
 
 proptest! {

@@ -134,7 +134,8 @@ impl<D: Detector> DetectorTest<D> {
     /// some points each time. Gives how many of these snapshots were taken rather than refused.
     ///
     /// # Errors
-    /// Which damage led to a score outside 0 to 1, to a number that is not finite, or to an error of the detector.
+    /// Which damage led to a score outside 0 to 1, to a number that is not finite, to an error of the detector, or to a state
+    /// that it does not take again.
     pub fn survive_damage(&mut self, state: &State, series: u32) -> Result<u32, String> {
         let mut taken = 0;
         for offset in 0..state.bytes.len() {
@@ -153,6 +154,10 @@ impl<D: Detector> DetectorTest<D> {
                         .and_then(|output| check_numbers(&output))
                         .map_err(|why| format!("offset {offset}, {width} times {byte}: {why}"))?;
                 }
+                let after = self.snapshot()?;
+                self.restart_from(&after).map_err(|why| {
+                    format!("offset {offset}, {width} times {byte}, its own snapshot: {why}")
+                })?;
             }
         }
         Ok(taken)

@@ -2,10 +2,30 @@
 
 use extism_pdk::{FnResult, Json, host_fn, plugin_fn};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// As it comes to `restart-process`.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "read, as by any plugin, but not needed by this one")]
+struct Request {
+    incident: String,
+    targets: Vec<Target>,
+    parameters: Parameters,
+    started: u64,
+    now: u64,
+}
 
 #[derive(Deserialize)]
-struct Request {
-    targets: Vec<String>,
+#[allow(dead_code, reason = "read, as by any plugin, but not needed by this one")]
+struct Target {
+    id: String,
+    attributes: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    #[serde(default)]
+    expect: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -15,17 +35,18 @@ struct Status {
 }
 
 #[derive(Serialize)]
+struct Proposal {
+    summary: String,
+    steps: Vec<Step>,
+    expect: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Step {
     capability: &'static str,
     verb: &'static str,
     target: String,
     arguments: &'static str,
-}
-
-#[derive(Serialize)]
-struct Proposal {
-    summary: String,
-    steps: Vec<Step>,
 }
 
 #[host_fn]
@@ -38,13 +59,15 @@ extern "ExtismHost" {
 pub fn plan(Json(request): Json<Request>) -> FnResult<Json<Proposal>> {
     let mut states = Vec::new();
     for target in &request.targets {
-        let Json(status) = unsafe { status(target.clone())? };
+        let Json(status) = unsafe { status(target.id.clone())? };
         let pid = status.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
-        states.push(format!("`{target}` ({}{pid})", status.state));
+        states.push(format!("`{}` ({}{pid})", target.id, status.state));
     }
-    let step = |target| Step { capability: "process", verb: "restart", target, arguments: "{}" };
+    let step =
+        |target: Target| Step { capability: "process", verb: "restart", target: target.id, arguments: "{}" };
     Ok(Json(Proposal {
         summary: format!("Restart {}", states.join(", ")),
         steps: request.targets.into_iter().map(step).collect(),
+        expect: request.parameters.expect,
     }))
 }
