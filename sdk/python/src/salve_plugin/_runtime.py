@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
 
@@ -57,29 +56,6 @@ def begin() -> None:
     _guards.install(component=True)
 
 
-# Gaps in the heap that are kept filled.
-_GAPS: list[object] = []
-_GAPS_MAX = 100_000
-
-
-def _fill_gaps() -> None:
-    """Fills the gaps that loading modules left in the heap. A call's objects would lie in them, each on another page of memory,
-    and each page that is written costs a page fault; after this they lie side by side at the end of the heap."""
-    # Larger than any gap, so it lies behind all of them.
-    end = id(bytes(2 << 20))
-    _GAPS.extend([None] * _GAPS_MAX)
-    filled = 0
-    # What the allocator gives are multiples of 8 bytes; 4 are its own, 17 are an empty object of bytes.
-    sizes = [1 << power for power in range(16, 10, -1)] + list(range(1024, 16, -8))
-    for make in [lambda size=size: bytes(size - 21) for size in sizes] + [object]:
-        while filled < _GAPS_MAX:
-            gap = make()
-            if id(gap) >= end:
-                break
-            _GAPS[filled] = gap
-            filled += 1
-
-
 def exported(role: str, module: ModuleType) -> type:
     """The class that the component exports, around the one that the author registered."""
     base, bridge = _bridge.ROLES[role]
@@ -102,8 +78,6 @@ def exported(role: str, module: ModuleType) -> type:
 
     # What is there by now stays for good. A collection within a call would look at all of it, and write to all of it.
     gc.collect()
-    if sys.platform == "wasi":
-        _fill_gaps()
     gc.freeze()
     return Exported
 
