@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders that tools fill.
+/// Folders of a project that tools fill. Those of the builder are all its own: one is named `build`.
 const MADE: [&str; 5] = ["build", "target", "node_modules", "__pycache__", ".venv"];
 
 /// Shows what the tools do, in the test's output.
@@ -58,14 +58,11 @@ pub fn compiled() -> PathBuf {
 pub fn built(folder: &Path, with: &[&Path]) -> Vec<u8> {
     let project = Project::open(folder).unwrap_or_else(|error| panic!("{}", whole(&error, error.hint())));
     let mut digest = Sha256::new();
-    let own = [
-        folder.to_owned(),
-        root().join("wit"),
-        root().join("host/authoring/src"),
-        root().join("host/plugins/src"),
-    ];
-    for folder in own.iter().map(PathBuf::as_path).chain(with.iter().copied()) {
-        add(folder, &mut digest);
+    for folder in [folder].iter().chain(with) {
+        add(folder, &MADE, &mut digest);
+    }
+    for folder in ["wit", "host/authoring/src", "host/plugins/src"] {
+        add(&root().join(folder), &[], &mut digest);
     }
     let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let file = target().join("plugins-built").join(format!("{}-{digest}.wasm", project.manifest.name.0));
@@ -81,8 +78,8 @@ pub fn built(folder: &Path, with: &[&Path]) -> Vec<u8> {
     built.component
 }
 
-/// Adds the names and contents of all files below a folder.
-fn add(folder: &Path, digest: &mut Sha256) {
+/// Adds the names and contents of all files below a folder, but for those below folders of some names.
+fn add(folder: &Path, without: &[&str], digest: &mut Sha256) {
     let mut items: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("cannot read `{}`: {error}", folder.display()))
         .map(|item| item.expect("a folder's item").path())
@@ -90,11 +87,11 @@ fn add(folder: &Path, digest: &mut Sha256) {
     items.sort();
     for path in items {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if MADE.contains(&name.as_str()) {
+        if without.contains(&name.as_str()) {
             continue;
         }
         if path.is_dir() {
-            add(&path, digest);
+            add(&path, without, digest);
         } else if let Ok(bytes) = fs::read(&path) {
             digest.update(name.as_bytes());
             digest.update(bytes.len().to_le_bytes());

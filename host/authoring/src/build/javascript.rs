@@ -65,7 +65,7 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
         .args(["--world", OWN_WORLD, "--sync", "--stub-wasi", "--output"])
         .arg(&out);
     tool::run(&mut componentizer, "make a component of it", progress, || node_missing("`node`"))?;
-    tool::component(&out)
+    tool::component(&out, &project.manifest, progress)
 }
 
 fn joined(option: &str, path: &Path) -> OsString {

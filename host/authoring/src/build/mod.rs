@@ -2,6 +2,7 @@
 
 mod go;
 mod javascript;
+mod join;
 mod lean;
 mod pins;
 mod python;

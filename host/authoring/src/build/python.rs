@@ -68,7 +68,7 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     tool::run(&mut command, "make a component with CPython in it (10 to 30 seconds)", progress, || {
         python_missing("`python3`")
     })?;
-    tool::component(&out)
+    tool::component(&out, &project.manifest, progress)
 }
 
 /// What `[tool.salve]` of `pyproject.toml` says.

@@ -1,6 +1,6 @@
 //! Running the tools of a language.
 
-use super::{BuildError, lean};
+use super::{BuildError, join, lean};
 use crate::Progress;
 use salve_plugins::{Manifest, wit_files};
 use std::{
@@ -82,10 +82,15 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).map_err(|error| file_error("write", path, error))
 }
 
-/// Reads the component that a tool made, made lean.
-pub(super) fn component(path: &Path) -> Result<Vec<u8>, BuildError> {
+/// Reads the component that a tool made, with its core modules joined, and made lean.
+pub(super) fn component(
+    path: &Path,
+    manifest: &Manifest,
+    progress: &mut dyn Progress,
+) -> Result<Vec<u8>, BuildError> {
     let wrong = |error| file_error("read the component", path, error);
     let bytes = fs::read(path).map_err(wrong)?;
+    let bytes = join::component(bytes, manifest, progress);
     lean::component(&bytes).map_err(|error| wrong(std::io::Error::other(error)))
 }
 

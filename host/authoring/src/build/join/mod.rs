@@ -1,0 +1,86 @@
+//! The core modules of a component, joined into one.
+//!
+//! The tools of JavaScript and Python link dynamically: what comes out has 11 and 110 core instances, and each call of a plugin makes
+//! them all anew and links them. They are always the same ones, linked in the same way, so it is done here, once (ADR 14).
+//!
+//! ## What always holds
+//! - the component does the same as before: same code, same order of what is put into memory and tables
+//! - what the tools' stand-ins for WASI answered with a trap traps
+//! - exports that tools make for themselves (`init`, `exports`) are gone; the world is the plugin's own
+//! - a component with anything that is not understood is left as it was, and what it is, is said
+
+mod link;
+mod module;
+#[cfg(test)]
+mod tests;
+mod wiring;
+mod write;
+
+use super::segments;
+use crate::Progress;
+use link::Link;
+use salve_plugins::{
+    Manifest,
+    pack::{self, PackError},
+};
+use std::rc::Rc;
+use wasmparser::{BinaryReaderError, Validator};
+use wiring::Wiring;
+
+/// Why a component stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Obstacle {
+    /// It has something that is not understood.
+    #[error("it has {0}")]
+    Unknown(&'static str),
+    /// Its parts do not fit together.
+    #[error("its parts do not fit together")]
+    Damaged,
+    /// It is not WebAssembly.
+    #[error("it cannot be read")]
+    Parse(#[from] BinaryReaderError),
+    /// What came out is not what the world needs.
+    #[error("the joined module does not fit its world")]
+    Pack(#[source] PackError),
+}
+
+/// The component with its core modules joined, or as it is, which is told.
+pub(super) fn component(bytes: Vec<u8>, manifest: &Manifest, progress: &mut dyn Progress) -> Vec<u8> {
+    progress.step("join its core modules");
+    match joined(&bytes, manifest) {
+        Ok(joined) => joined,
+        Err(obstacle) => {
+            let mut reason = obstacle.to_string();
+            let mut cause = std::error::Error::source(&obstacle);
+            while let Some(error) = cause {
+                reason.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            progress.line(&format!("left as they are, so calls take longer: {reason}"));
+            bytes
+        }
+    }
+}
+
+fn joined(bytes: &[u8], manifest: &Manifest) -> Result<Vec<u8>, Obstacle> {
+    pack::encode(&core_module(bytes)?, manifest, None).map_err(Obstacle::Pack)
+}
+
+/// The one core module that a component's core instances come to.
+fn core_module(bytes: &[u8]) -> Result<Vec<u8>, Obstacle> {
+    Validator::new().validate_all(bytes)?;
+    let wiring = Wiring::of(bytes)?;
+    if wiring.exports.is_empty() {
+        return Err(Obstacle::Unknown("nothing that it exports"));
+    }
+    let mut link = Link::of(&wiring)?;
+    let exports: Vec<_> = wiring.exports.iter().map(|(_, _, lifted)| Rc::clone(lifted)).collect();
+    link.trace(&exports)?;
+    let module = write::module(&wiring, &mut link)?;
+    Ok(segments::merge(&module)?.unwrap_or(module))
+}
+
+/// A number as a place in a list.
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
