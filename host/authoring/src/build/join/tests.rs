@@ -354,13 +354,12 @@ fn others_are_left_alone() {
             "it has a function taken by reference",
         ),
         (
-            format!(
-                "(core module $M (memory 1) (func (export \"f\") (result i32) (i32.load (i32.const 0))))
-                 (core instance $m (instantiate $M))
-                 (core module $Last (import \"m\" \"f\" (func $f (result i32))) (memory 1)
-                   (func (export \"go\") (param i32) (result i32) (i32.add (call $f) (i32.load (i32.const 0)))))
-                 (core instance $last (instantiate $Last (with \"m\" (instance $m))))"
-            ),
+            r#"(core module $M (memory 1) (func (export "f") (result i32) (i32.load (i32.const 0))))
+               (core instance $m (instantiate $M))
+               (core module $Last (import "m" "f" (func $f (result i32))) (memory 1)
+                 (func (export "go") (param i32) (result i32) (i32.add (call $f) (i32.load (i32.const 0)))))
+               (core instance $last (instantiate $Last (with "m" (instance $m))))"#
+                .to_owned(),
             "it has a second memory",
         ),
         (
