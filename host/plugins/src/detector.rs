@@ -33,6 +33,8 @@ use std::{
 };
 use wasmtime::Store;
 
+/// A batch may use `cpu_ms` for each so many points, begun ones included: as many as a full shard has series.
+const POINTS_EACH_BATCH: u64 = 10_000;
 /// Most calls for finding the series at fault in one batch; 17 find one in 100,000.
 const ISOLATION_CALLS_MAX: u32 = 64;
 /// Most series set aside in one instance; with more, the plugin is at fault and not its input.
@@ -369,6 +371,9 @@ impl DetectorInstance {
 
         let limits = &self.plugin.identity.limits;
         let mut budget = Budget::of(limits);
+        // What has waited is as much as several batches, and has their time.
+        let batches = u64::try_from(batch.times.len()).unwrap_or(u64::MAX).div_ceil(POINTS_EACH_BATCH).max(1);
+        budget.cpu_ms = budget.cpu_ms.saturating_mul(batches);
         if !added.is_empty() {
             budget.cpu_ms = budget.cpu_ms.saturating_add(limits.cpu_setup_ms);
         }
@@ -464,7 +469,9 @@ impl DetectorInstance {
             && (!blameless || self.aside.len() > SET_ASIDE_MAX)
         {
             // It failed once and not again on the same input, or on so much that the input cannot be it.
-            self.plugin.blame(&failure);
+            tracing::warn!(plugin = %self.plugin.name(), detector = %self.name, failure = %failure, series = count,
+                points = batch.times.len(), "Detector failed on a batch and not on its parts.");
+            self.plugin.blame_for_once(&failure);
         }
         Ok(output)
     }

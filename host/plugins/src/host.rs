@@ -34,6 +34,8 @@ use wasmtime::{
     component::{Component, InstancePre},
 };
 
+/// See `Plugin::blame_for_once`.
+const OVERRUN_EXCUSED_EVERY: Duration = Duration::from_secs(60);
 /// Largest component that is compiled among the small ones, in bytes.
 const SMALL_BYTES_MAX: usize = 256 << 10;
 
@@ -190,6 +192,8 @@ struct Quarantine {
     window: Duration,
     /// Not longer than `traps_max`.
     faults: Mutex<VecDeque<(Instant, String)>>,
+    /// When a call that was too long once was last held to be the machine's doing.
+    excused: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -304,6 +308,19 @@ impl Plugin {
         if faults.len() >= traps_max {
             tracing::error!(plugin = %self.name(), traps = faults.len(), latest = %kind, "Plugin is in quarantine.");
         }
+    }
+
+    /// Counts a failure that did not come again on the same input. Of too long a call, one in [`OVERRUN_EXCUSED_EVERY`] is held
+    /// to be the machine's: a virtual one may be stopped in the middle of a call, and counts that as CPU time.
+    pub(crate) fn blame_for_once(&self, kind: &GuestErrorKind) {
+        if matches!(kind, GuestErrorKind::Cpu { .. } | GuestErrorKind::WallClock { .. }) {
+            let mut excused = self.quarantine.excused.lock().unwrap_or_else(PoisonError::into_inner);
+            if excused.is_none_or(|at| at.elapsed() >= OVERRUN_EXCUSED_EVERY) {
+                *excused = Some(Instant::now());
+                return;
+            }
+        }
+        self.blame(kind);
     }
 
     /// Names the plugin and call of a failure.
@@ -500,6 +517,7 @@ impl PluginHost {
                 traps_max: config.quarantine_traps.max(1),
                 window: Duration::from_millis(config.quarantine_window_ms),
                 faults: Mutex::new(VecDeque::new()),
+                excused: Mutex::new(None),
             },
         }))
     }

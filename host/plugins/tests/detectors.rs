@@ -67,6 +67,23 @@ async fn series_at_fault_are_set_aside() {
     assert_eq!(watched(detector.observe(&reused)).await.unwrap().observations.len(), 5);
 }
 
+/// Scenario: each batch takes too long the first time that it is shown, and not when it is shown again.
+/// Guarantees: no batch is lost; the first time is excused, since a machine that stops in the middle of a call looks just so; three
+/// more within a minute put the plugin into quarantine like any fault.
+#[tokio::test]
+async fn one_overrun_is_excused() {
+    let bench = bench();
+    let mut detector = watched(bench.detector("detector-overrun")).await.unwrap();
+    watched(detector.observe(&batch(&[1.0], true))).await.unwrap();
+    for overruns in 1..=4 {
+        assert_eq!(detector.plugin().quarantine(), None, "after {} overruns", overruns - 1);
+        watched(detector.observe(&batch(&[1.0], false))).await.unwrap();
+        assert_eq!(detector.plugin().counters().cpu_limit_hits_total, overruns);
+    }
+    let error = watched(detector.observe(&batch(&[1.0], false))).await.unwrap_err();
+    assert!(matches!(error.kind, GuestErrorKind::Quarantined { traps: 3, .. }), "{error}");
+}
+
 /// Scenario: guests that loop, recurse, or take or give too much in `observe`.
 /// Guarantees: each ends at its own limit, with its own error and counter, and the host goes on; after three of them
 /// the plugin is not called any more.
