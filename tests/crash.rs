@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use salve_tests::{
     daemon::Daemon,
-    shop::{self, RESTART_POLICY, sender_for_process, worker_pid},
+    shop::{self, RESTART_POLICY, worker_pid},
     world::{Sender, free_port},
 };
 use std::{
@@ -98,8 +98,14 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     ))?;
     arm(&mut daemon, strike);
     daemon.start().await?;
-    let marker = daemon.path("broken");
-    let _sender = sender_for_process(format!("http://127.0.0.1:{port}"), marker.clone());
+    let (marker, starts) = (daemon.path("broken"), daemon.path("starts"));
+    // One process is broken, and the next one well; while there is none, nobody is served, so the daemon can be struck between
+    // the two.
+    let (of_marker, of_starts) = (marker.clone(), starts.clone());
+    let _sender = Sender::start(format!("http://127.0.0.1:{port}"), move || {
+        of_marker.exists()
+            && std::fs::read_to_string(&of_starts).is_ok_and(|starts| starts.lines().count() < 2)
+    });
     shop::warm_up(&mut daemon, 20).await?;
     // The state is on disk, so that the detectors know what is normal after the crash.
     daemon
@@ -113,7 +119,7 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     let incidents = daemon.incidents()?;
     ensure!(incidents.len() == 1, "{strike:?}: one incident, not {incidents:#?}");
     ensure!(incidents[0]["outcome"] == "healed", "{strike:?}: {:#}", incidents[0]);
-    let starts = std::fs::read_to_string(daemon.path("starts"))?.lines().count();
+    let starts = std::fs::read_to_string(starts)?.lines().count();
     ensure!(
         starts == 2,
         "{strike:?}: the process was started {starts} times: once at first, once by the heal"
