@@ -1,10 +1,11 @@
 //! `kill -9` at every durable step of a heal. The daemon is ended by its own kernel call: a preloaded library raises SIGKILL
-//! at the n-th sync of the ledger, just before it or just after it.
+//! at the n-th sync of the ledger, or of what is known of a process, just before it or just after it.
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Signal, kill_process};
 use salve_tests::{
     daemon::Daemon,
-    shop::{self, RESTART_POLICY, worker_pid},
+    shop::{self, RESTART_POLICY, sender_for_process, worker_pid},
     world::{Sender, free_port},
 };
 use std::{
@@ -41,13 +42,19 @@ fn killer() -> &'static Path {
 struct Strike {
     sync: u32,
     when: &'static str,
+    /// Text in the path of the file.
+    of: &'static str,
 }
+
+const LEDGER: &str = "ledger.sqlite";
+const PROCESS_RECORD: &str = "/brokers/process/";
 
 fn arm(daemon: &mut Daemon, strike: Strike) {
     let armed = daemon.path("armed");
     daemon.environment("LD_PRELOAD", killer());
     daemon.environment("KILL_AT_SYNC", strike.sync.to_string());
     daemon.environment("KILL_AT_SYNC_WHEN", strike.when);
+    daemon.environment("KILL_AT_SYNC_OF", strike.of);
     daemon.environment("KILL_AT_SYNC_ARMED", armed);
 }
 
@@ -99,13 +106,8 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     arm(&mut daemon, strike);
     daemon.start().await?;
     let (marker, starts) = (daemon.path("broken"), daemon.path("starts"));
-    // One process is broken, and the next one well; while there is none, nobody is served, so the daemon can be struck between
-    // the two.
-    let (of_marker, of_starts) = (marker.clone(), starts.clone());
-    let _sender = Sender::start(format!("http://127.0.0.1:{port}"), move || {
-        of_marker.exists()
-            && std::fs::read_to_string(&of_starts).is_ok_and(|starts| starts.lines().count() < 2)
-    });
+    // While there is no process all looks well: so the telemetry does not tell the daemon to start one.
+    let _sender = sender_for_process(format!("http://127.0.0.1:{port}"), marker.clone());
     shop::warm_up(&mut daemon, 20).await?;
     // The state is on disk, so that the detectors know what is normal after the crash.
     daemon
@@ -129,21 +131,34 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
     Ok(ending)
 }
 
+/// Heals by restart, killed at the first sync, then at the second, and so on to the end. Returns how many there were.
+async fn restarts_with(when: &'static str, of: &'static str) -> Result<u32> {
+    let mut reached = 0;
+    while let Ending::Struck = restart_with(Strike { sync: reached + 1, when, of }).await? {
+        reached += 1;
+    }
+    Ok(reached)
+}
+
 /// Scenario: a heal by restart; the daemon is killed at its first durable step, then at its second, and so on to the end,
 /// each time just before and just after the step, and started again.
 /// Guarantees: the incident goes on and ends healed, the process is restarted exactly once, the ledger is intact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_is_done_once_whenever_the_daemon_dies() -> Result<()> {
     for when in ["before", "after"] {
-        let mut reached = 0;
-        for sync in 1.. {
-            match restart_with(Strike { sync, when }).await? {
-                Ending::Struck => reached = sync,
-                Ending::NotReached => break,
-            }
-        }
+        let reached = restarts_with(when, LEDGER).await?;
         assert!(reached >= 8, "a heal has at least eight durable steps, {when} it was killed at {reached}");
     }
+    Ok(())
+}
+
+/// Scenario: as above, but the daemon is killed whenever it writes down what became of the process: when it has stopped the
+/// old one, before it starts the new one, and when that runs.
+/// Guarantees: as above; a process that Salve has stopped does not stay so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_is_cut_in_two_is_finished() -> Result<()> {
+    let reached = restarts_with("before", PROCESS_RECORD).await?;
+    assert!(reached >= 3, "stopped, to be started, started: it was killed at {reached}");
     Ok(())
 }
 
@@ -154,14 +169,18 @@ fn decide(incident, findings, catalogue, history) {
 }
 "#;
 
+/// What a web hook does besides answering.
+type OnCall = Arc<dyn Fn() + Send + Sync>;
+
 /// A server that counts the calls that reach it.
-async fn counting_server() -> Result<(u16, Arc<AtomicU64>)> {
+async fn counting_server(on_call: OnCall) -> Result<(u16, Arc<AtomicU64>)> {
     let calls = Arc::new(AtomicU64::new(0));
     let counted = calls.clone();
     let router = axum::Router::new().route(
         "/heal",
         axum::routing::post(move || {
             counted.fetch_add(1, Ordering::SeqCst);
+            on_call();
             async { "ok" }
         }),
     );
@@ -171,9 +190,18 @@ async fn counting_server() -> Result<(u16, Arc<AtomicU64>)> {
     Ok((port, calls))
 }
 
-/// One heal by a web hook without an idempotency key, killed at `strike`. Returns how often the hook was called.
-async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
-    let (server, calls) = counting_server().await?;
+/// One heal by a web hook without an idempotency key, killed at `strike`, or when the hook is called if there is none.
+/// Returns how often the hook was called.
+async fn call_with(strike: Option<Strike>) -> Result<(Ending, u64, String)> {
+    let first_daemon = Arc::new(OnceLock::new());
+    let (victim, by_hook) = (first_daemon.clone(), strike.is_none());
+    let on_call: OnCall = Arc::new(move || {
+        if by_hook && let Some(pid) = victim.get() {
+            // A second call finds nobody, and is counted.
+            kill_process(*pid, Signal::KILL).unwrap_or_default();
+        }
+    });
+    let (server, calls) = counting_server(on_call).await?;
     let port = free_port()?;
     let more = "[[grant]]\nplugin = \"http-call\"\ncapability = \"http\"\nverbs = [\"*\"]\ntargets = [\"worker\"]\n\
                 http = { methods = [\"POST\"], paths = [\"/heal\"] }\n";
@@ -186,8 +214,11 @@ async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
     let mut daemon = shop::prepare("act", CALL_POLICY, "")?;
     daemon.add_plugin("http-call")?;
     daemon.configure(&config)?;
-    arm(&mut daemon, strike);
+    if let Some(strike) = strike {
+        arm(&mut daemon, strike);
+    }
     daemon.start().await?;
+    first_daemon.set(daemon.pid()?).ok().context("the daemon starts once")?;
     let (broken, healed_by) = (daemon.path("broken"), calls.clone());
     // Well again once the hook has been called.
     let _sender = Sender::start(format!("http://127.0.0.1:{port}"), move || {
@@ -210,20 +241,20 @@ async fn call_with(strike: Strike) -> Result<(Ending, u64, String)> {
 }
 
 /// Scenario: a heal by a call that can be made at most once and cannot be asked about; the daemon is killed at every
-/// durable step.
+/// durable step, and by the hook itself before it answers.
 /// Guarantees: the hook is called at most once, whatever happens; a crash between intent and result ends as unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_hook_without_a_key_is_never_repeated() -> Result<()> {
-    let mut outcomes = Vec::new();
+    let (ending, calls, outcome) = call_with(None).await?;
+    assert!(matches!(ending, Ending::Struck));
+    assert_eq!((calls, outcome.as_str()), (1, "unknown"));
     for sync in 1.. {
-        let (ending, calls, outcome) = call_with(Strike { sync, when: "after" }).await?;
+        let (ending, calls, outcome) = call_with(Some(Strike { sync, when: "after", of: LEDGER })).await?;
         assert!(calls <= 1, "killed after sync {sync}: called {calls} times");
-        outcomes.push(outcome);
         if matches!(ending, Ending::NotReached) {
+            assert_eq!((calls, outcome.as_str()), (1, "healed"), "no sync {sync}");
             break;
         }
     }
-    assert!(outcomes.iter().any(|outcome| outcome == "unknown"), "{outcomes:?}");
-    assert_eq!(outcomes.last().map(String::as_str), Some("healed"), "{outcomes:?}");
     Ok(())
 }

@@ -210,14 +210,21 @@ impl Daemon {
         self.child.is_some()
     }
 
+    /// The daemon's pid.
+    ///
+    /// # Errors
+    /// If none runs.
+    pub fn pid(&self) -> Result<rustix::process::Pid> {
+        let child = self.child.as_ref().context("no daemon runs")?;
+        Ok(rustix::process::Pid::from_child(child))
+    }
+
     /// Sends a signal to the daemon.
     ///
     /// # Errors
     /// If none runs.
     pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
-        let child = self.child.as_ref().context("no daemon runs")?;
-        let pid = rustix::process::Pid::from_child(child);
-        Ok(rustix::process::kill_process(pid, signal)?)
+        Ok(rustix::process::kill_process(self.pid()?, signal)?)
     }
 
     /// The last lines of its log.

@@ -6,7 +6,8 @@
 //!
 //! ## What always holds
 //! - no write starts without a journalled intent that has the state before it, and none without its result afterwards,
-//!   unless Salve dies in between; then [`Brokers::reconcile`] asks what is true, and repeats nothing
+//!   unless Salve dies in between; then [`Brokers::reconcile`] asks what is true, repeats nothing, and starts again what a
+//!   restart has only stopped
 //! - a write is licensed by exactly one step of an approved plan, and each step licenses one write
 //! - the state of the target is what the plan's step says it was, or nothing happens
 //! - a set of objects is in the hands of one incident at a time

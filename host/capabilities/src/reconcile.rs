@@ -1,13 +1,16 @@
-//! After a crash: what became of writes whose result nobody wrote down. Asks, and repeats nothing.
+//! After a crash: what became of writes whose result nobody wrote down. Asks, and repeats nothing; a restart that was cut in
+//! two is finished, since a process that Salve itself has stopped must not stay so.
 
 use crate::{
     Brokers, Intent, WriteOutcome,
     brokers::words,
-    planning::{config_state, unit},
+    planning::{Caller, Checked, config_state, unit},
     process::ABSENT,
 };
 use salve_model::{
     Attributes,
+    call::Write,
+    mode::Mode,
     plan::{Plan, Receipt, RunResult, VerbClass, WriteState},
 };
 use serde_json::Value;
@@ -60,15 +63,22 @@ impl Brokers {
         if intent.class != VerbClass::Queryable {
             return (WriteState::Unknown, None, "it may have been sent or not, and is not sent again".into());
         }
+        // In no hand after a crash; in the run's own if that is only late, and then nobody can tell yet.
+        let _held = match self.shared.locks.take(intent.objects.clone(), &intent.incident) {
+            Ok(held) => held,
+            Err((object, holder)) => {
+                return (WriteState::Unknown, None, format!("`{object}` is in the hands of {holder}"));
+            }
+        };
         let answer = match intent.call.capability.as_str() {
-            "process" => self.what_happened_to_process(intent),
+            "process" => self.what_happened_to_process(intent).await,
             "config" => self.what_happened_to_key(intent).await,
             other => Err(format!("`{other}` cannot be asked")),
         };
         answer.unwrap_or_else(|reason| (WriteState::Unknown, None, reason))
     }
 
-    fn what_happened_to_process(
+    async fn what_happened_to_process(
         &self,
         intent: &Intent,
     ) -> Result<(WriteState, Option<String>, String), String> {
@@ -80,11 +90,47 @@ impl Brokers {
             ("stop", _, true) => (true, "it has stopped"),
             (_, true, _) => (false, "nothing has changed"),
             ("stop", ..) => (false, "another process runs"),
-            (_, false, true) => (false, "it was stopped, and not started again"),
+            (_, false, true) => return Ok(self.finish_restart(intent, unit).await),
             (_, false, false) => (true, "another process runs, so it was started"),
         };
         let state = if applied { WriteState::Applied } else { WriteState::NotApplied };
         Ok((state, Some(now), note.into()))
+    }
+
+    /// The process that was to be restarted is gone, and there is no new one.
+    async fn finish_restart(&self, intent: &Intent, unit: &str) -> (WriteState, Option<String>, String) {
+        match self.start_again(intent, unit).await {
+            Ok(now) => {
+                let note = "it was stopped, and is started again only now";
+                tracing::warn!(incident = %intent.incident, target = %intent.call.target, "A restart that was cut off is finished.");
+                (WriteState::Applied, Some(now), note.into())
+            }
+            Err(why) => {
+                tracing::error!(incident = %intent.incident, target = %intent.call.target, why, "A restart that was cut off cannot be finished.");
+                let note = format!("it was stopped, and is not started again: {why}");
+                (WriteState::NotApplied, Some(ABSENT.into()), note)
+            }
+        }
+    }
+
+    /// The second half of a restart. Its intent is in the ledger and licenses it; what would refuse the whole refuses the half.
+    async fn start_again(&self, intent: &Intent, unit: &str) -> Result<String, String> {
+        let registry = self.shared.registry();
+        let write = Write::ProcessRestart { target: intent.call.target.clone() };
+        let caller = Caller { plugin: &intent.plugin, tenant: &intent.tenant, reads_telemetry: false };
+        let checked = Checked::from_write(&write);
+        let permitted = self.shared.permit(&registry, caller, &checked, intent.undo).await;
+        let (object, _) = permitted.map_err(|error| error.to_string())?;
+        if intent.objects != [object.clone()] {
+            return Err(format!("the target now stands for `{object}`"));
+        }
+        if registry.config.mode < Mode::Approve {
+            return Err("the mode no longer permits to act".into());
+        }
+        if self.shared.paused().is_some() {
+            return Err("Salve is paused".into());
+        }
+        self.shared.supervisor.start(unit).await.map_err(|error| words(&error))
     }
 
     async fn what_happened_to_key(

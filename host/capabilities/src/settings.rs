@@ -1,12 +1,14 @@
 //! The operator's words on units, targets, channels and secrets.
 
-use salve_model::{Attributes, TargetId, Tenant, grant::Grant};
+use salve_model::{Attributes, TargetId, Tenant, grant::Grant, mode::Mode};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 /// Everything that the brokers need to know. The lists are the operator's; the rest is the daemon's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokersConfig {
+    /// How far Salve may go. What may be written the core decides; below `approve`, what a crash cut in two stays so.
+    pub mode: Mode,
     /// `[[process]]`
     pub units: Vec<UnitConfig>,
     /// `[[target]]`
@@ -45,6 +47,7 @@ pub struct BrokersConfig {
 impl Default for BrokersConfig {
     fn default() -> Self {
         Self {
+            mode: Mode::Observe,
             units: Vec::new(),
             targets: Vec::new(),
             grants: Vec::new(),

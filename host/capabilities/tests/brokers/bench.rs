@@ -9,6 +9,7 @@ use salve_model::{
     call::{BoxFuture, CallError, Session, Write, WriteAnswer},
     grant::{Bound, Grant},
     incident::IncidentId,
+    mode::Mode,
     plan::{Plan, Receipt, Step},
 };
 use std::{
@@ -77,6 +78,7 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = BrokersConfig {
+            mode: Mode::Act,
             state_dir: folder.path().join("state"),
             pause_file: folder.path().join("paused"),
             protected: vec![folder.path().join("salve.toml")],

@@ -5,6 +5,7 @@ use salve_capabilities::{Brokers, Intent};
 use salve_model::{
     PluginName,
     incident::IncidentId,
+    mode::Mode,
     plan::{Plan, RunResult, VerbClass, WriteState},
 };
 
@@ -49,18 +50,79 @@ async fn a_restart_is_not_done_twice() {
     )
     .await
     .unwrap();
+    session.finish().await;
     let second = brokers.unit_states()[0].pid;
     let result = reconcile(&brokers, &made).await;
     assert_eq!(result.receipts.len(), 1);
     assert_eq!((result.receipts[0].call, result.receipts[0].applied), (7, true));
     assert_eq!(bench.result(7).state, WriteState::Applied);
     assert_eq!(brokers.unit_states()[0].pid, second, "not done again");
-
-    // Cut off between stop and start: not done, and what is true now can be seen.
     brokers.shutdown(true).await.unwrap();
-    let result = reconcile(&brokers, &made).await;
-    assert_eq!(result.receipts.len(), 0);
-    assert!(result.note.contains("stopped, and not started again"), "{}", result.note);
+}
+
+/// Guarantees: a restart that was cut off between stop and start is finished, once; the result has the new process.
+#[tokio::test]
+async fn a_restart_that_was_cut_in_two_is_finished() {
+    let mut bench = Bench::new();
+    bench.unit("shop", &["/bin/sleep", "1000"]);
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    brokers.shutdown(true).await.unwrap();
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        let result = reconcile(&brokers, &made).await;
+        let pid = brokers.unit_states()[0].pid.expect("it runs again");
+        pids.push(pid);
+        let [receipt] = &result.receipts[..] else { panic!("{result:?}") };
+        assert!(receipt.applied && !result.uncertain);
+        assert!(receipt.after.as_ref().unwrap().starts_with(&format!("pid={pid},")), "{receipt:?}");
+        assert_eq!(bench.result(7).state, WriteState::Applied);
+    }
+    assert_eq!(pids[0], pids[1], "once");
+    brokers.shutdown(true).await.unwrap();
+}
+
+/// Guarantees: what would refuse a restart also refuses to finish one: the kill switch, a lower mode, a grant or an object
+/// that is no longer there. The result says why, and the process stays as it is.
+#[tokio::test]
+async fn what_refuses_a_restart_refuses_its_second_half() {
+    type Change = fn(&mut salve_capabilities::BrokersConfig);
+    let refusals: [(&str, Change); 4] = [
+        ("Salve is paused", |config| std::fs::write(&config.pause_file, "").unwrap()),
+        ("the mode no longer permits", |config| config.mode = Mode::Shadow),
+        ("[[grant]]", |config| config.grants.clear()),
+        ("now stands for", |config| config.targets[0].process = Some("other".into())),
+    ];
+    for (reason, change) in refusals {
+        let mut bench = Bench::new();
+        bench.unit("shop", &["/bin/sleep", "1000"]);
+        bench.unit("other", &["/bin/sleep", "1000"]).autostart = false;
+        let brokers = bench.brokers();
+        let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+        brokers.shutdown(true).await.unwrap();
+        change(&mut bench.config);
+        brokers.reconfigure(bench.config.clone()).unwrap();
+        let result = reconcile(&brokers, &made).await;
+        assert!(result.note.contains("not started again") && result.note.contains(reason), "{}", result.note);
+        assert_eq!((result.receipts.len(), bench.result(7).state), (0, WriteState::NotApplied));
+        assert!(brokers.unit_states().iter().all(|unit| unit.pid.is_none()), "{reason}");
+    }
+}
+
+/// Guarantees: while a run has an object in hand, nobody says what became of its write.
+#[tokio::test]
+async fn a_run_that_is_only_late_is_unknown() {
+    let mut bench = Bench::new();
+    bench.unit("shop", &["/bin/sleep", "1000"]);
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    let restart = salve_model::call::Write::ProcessRestart { target: id("shop") };
+    salve_model::call::Session::write(&*session, restart).await.unwrap();
+    assert!(reconcile(&brokers, &made).await.uncertain);
+    session.finish().await;
+    assert!(!reconcile(&brokers, &made).await.uncertain);
+    brokers.shutdown(true).await.unwrap();
 }
 
 /// Guarantees: of a set that was cut off, the value tells; a value that is neither the old nor the new one is unknown.

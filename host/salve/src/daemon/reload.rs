@@ -58,6 +58,7 @@ pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAd
     let key_files = config.publishers.iter().filter(|publisher| !publisher.is_inline());
     let key_files = key_files.map(|publisher| PathBuf::from(&publisher.key));
     BrokersConfig {
+        mode: config.mode,
         units: config.processes.clone(),
         targets: config.targets.clone(),
         grants: config.grants.clone(),
