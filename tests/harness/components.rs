@@ -35,13 +35,7 @@ impl Progress for Told {
 /// An error with its causes and hint.
 #[must_use]
 pub fn whole(error: &dyn std::error::Error, hint: Option<String>) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text + &hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+    salve_model::text::chain(error) + &hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
 }
 
 /// Where the host keeps native code between tests.

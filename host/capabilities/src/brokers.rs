@@ -5,7 +5,11 @@ use crate::{
     UnitState, config::ConfigBroker, grants, http::client::HttpBroker, locks::Locks, pause::KillSwitch,
     process::Supervisor, registry::Registry, session::ActionSession, storage,
 };
-use salve_model::{PluginName, Target, TargetId, Tenant, telemetry::Change};
+use salve_model::{
+    PluginName, Target, TargetId, Tenant,
+    telemetry::Change,
+    text::{chain, escape},
+};
 use std::{
     io,
     path::PathBuf,
@@ -246,12 +250,5 @@ impl Brokers {
 
 /// An error and its causes on one line, escaped.
 pub(crate) fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    salve_model::text::escape(&text, 1_000)
+    escape(&chain(error), 1_000)
 }

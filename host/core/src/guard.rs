@@ -143,9 +143,8 @@ pub(crate) fn runs_in_window(core: &Core, now: Now) -> usize {
 
 /// There are targets of several tenants.
 fn is_shared(core: &Core) -> bool {
-    core.targets
-        .windows(2)
-        .any(|pair| pair.first().map(|one| &one.tenant) != pair.last().map(|one| &one.tenant))
+    let mut tenants = core.targets.iter().map(|target| &target.tenant);
+    tenants.next().is_some_and(|first| tenants.any(|other| other != first))
 }
 
 /// A tenant that has so much already may take some more, and leaves the others enough.

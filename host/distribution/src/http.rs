@@ -12,7 +12,7 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
-use salve_model::text::escape;
+use salve_model::text::{chain, escape};
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
@@ -95,7 +95,7 @@ impl<'t> Http<'t> {
     pub(crate) fn new(options: &FetchOptions, tell: &'t dyn Fn(&str)) -> Result<Self, FetchError> {
         // Already installed if this process has spoken TLS before.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let refused = |error: reqwest::Error| FetchError::Client(chain(&error));
+        let refused = |error: reqwest::Error| FetchError::Client(escape(&chain(&error), 400));
         let authorities = match &options.authorities_pem {
             None => None,
             Some(pem) => match reqwest::Certificate::from_pem_bundle(pem) {
@@ -240,17 +240,6 @@ fn detail(body: &[u8]) -> String {
         ("", "") => String::new(),
         (code, message) => escape(&format!(": {code} {message}"), 200),
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    escape(&text, 400)
 }
 
 #[cfg(test)]

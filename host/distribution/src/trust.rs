@@ -7,6 +7,7 @@
 //! - nothing below the lowest version loads, pinned or not
 
 use crate::{Digest, KeyId, LockEntry, LockFile, PublicKey, SignatureError, SignatureFile, files, signature};
+use salve_model::text::chain;
 use salve_plugins::{Manifest, Role};
 use serde::Serialize;
 use std::{
@@ -189,12 +190,7 @@ impl Refusal {
     /// Message, causes and hint on one line each, for a log or a table.
     #[must_use]
     pub fn explain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
+        let mut text = chain(self);
         if let Some(hint) = self.hint() {
             text.push_str(&format!(". {hint}"));
         }

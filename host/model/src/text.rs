@@ -21,6 +21,19 @@ pub fn escape(text: &str, chars_max: usize) -> String {
     escaped
 }
 
+/// An error and its causes on one line, as they are: what strangers wrote in them is not escaped.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 /// Characters that can move the cursor, reorder or hide text.
 fn is_unsafe(character: char) -> bool {
     character.is_control()

@@ -9,6 +9,7 @@ use salve_distribution::{
     Basis, Digest, Identity, LockFile, PublicKey, Publisher, SignatureFile, Trust, read_bounded,
     signature_path, write_whole,
 };
+use salve_model::text::chain;
 use salve_plugins::{LoadError, Manifest, Plugin, PluginHost};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -217,12 +218,7 @@ impl KeptSignatures {
 
 impl Refused {
     fn of_load(error: &LoadError) -> Self {
-        let mut why = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            why.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
+        let mut why = chain(error);
         if let Some(hint) = error.hint() {
             why.push_str(&format!(". {hint}"));
         }

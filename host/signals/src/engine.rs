@@ -316,13 +316,8 @@ impl Signals {
         self.store.watches.take()
     }
 
-    /// Remembers a change that concerns the tenant `default`.
-    pub fn record_change(&mut self, change: Change) {
-        self.record_change_of(&Tenant::default(), change);
-    }
-
     /// Remembers a change; of each tenant the newest `changes_max` stay.
-    pub fn record_change_of(&mut self, tenant: &Tenant, change: Change) {
+    pub fn record_change(&mut self, tenant: &Tenant, change: Change) {
         self.changes.push_back((tenant.clone(), change));
         let changes_max = self.store.config.changes_max as usize;
         if self.changes.len() <= changes_max {

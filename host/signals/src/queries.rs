@@ -189,7 +189,6 @@ impl TenantView<'_> {
     }
 }
 
-/// The same questions about the tenant `default`.
 impl Signals {
     /// Tenants with a service that has been heard of and is not forgotten.
     #[must_use]
@@ -201,48 +200,6 @@ impl Signals {
     #[must_use]
     pub fn of<'a>(&'a self, tenant: &'a Tenant) -> TenantView<'a> {
         TenantView { signals: self, tenant }
-    }
-
-    /// See [`TenantView::services`].
-    #[must_use]
-    pub fn services(&self, from: u64, to: u64) -> Vec<ServiceStats> {
-        self.of(&Tenant::default()).services(from, to)
-    }
-
-    /// See [`TenantView::edges`].
-    #[must_use]
-    pub fn edges(&self, from: u64, to: u64) -> Vec<EdgeStats> {
-        self.of(&Tenant::default()).edges(from, to)
-    }
-
-    /// See [`TenantView::changes`].
-    #[must_use]
-    pub fn changes(&self, from: u64, to: u64) -> Vec<Change> {
-        self.of(&Tenant::default()).changes(from, to)
-    }
-
-    /// See [`TenantView::find`].
-    #[must_use]
-    pub fn find(&self, service: &str, name_prefix: &str) -> Vec<SeriesInfo> {
-        self.of(&Tenant::default()).find(service, name_prefix)
-    }
-
-    /// See [`TenantView::points`].
-    #[must_use]
-    pub fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
-        self.of(&Tenant::default()).points(series, from, to)
-    }
-
-    /// See [`TenantView::topology`].
-    #[must_use]
-    pub fn topology(&self) -> Vec<(String, String)> {
-        self.of(&Tenant::default()).topology()
-    }
-
-    /// See [`TenantView::service_names`].
-    #[must_use]
-    pub fn service_names(&self) -> Vec<String> {
-        self.of(&Tenant::default()).service_names()
     }
 }
 

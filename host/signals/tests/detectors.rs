@@ -203,7 +203,7 @@ fn limits() {
     assert!(batches.iter().all(|(_, _, batch)| batch.added.is_empty()), "nothing has changed");
     let other = metrics_of(resource("other", &[]), vec![limit(4_000, 1.0)]);
     engine.apply(Signal::Metrics, 4_000, &other);
-    assert_eq!(engine.signals.find("shop", "memory.usage")[0].limit, Some(64.0));
+    assert_eq!(engine.view().find("shop", "memory.usage")[0].limit, Some(64.0));
     engine.signals.reconfigure(quick());
     engine.fresh(5_000);
     assert_eq!(usage_names(&engine), ["memory.usage{service.name=shop}"]);
@@ -302,8 +302,8 @@ fn tenants_watch_their_own() {
         after: None,
         author: "other".into(),
     };
-    signals.record_change_of(&own, change(1));
-    (2..9).for_each(|what| signals.record_change_of(&other, change(what)));
+    signals.record_change(&own, change(1));
+    (2..9).for_each(|what| signals.record_change(&other, change(what)));
     let of = |tenant| {
         signals.of(tenant).changes(0, u64::MAX).into_iter().map(|change| change.what).collect::<Vec<_>>()
     };
@@ -326,7 +326,7 @@ fn deterministic() {
         }
         (
             engine.signals.take_batches(now(9_000)),
-            engine.signals.services(0, u64::MAX),
+            engine.view().services(0, u64::MAX),
             engine.signals.counters(),
         )
     };

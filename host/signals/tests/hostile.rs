@@ -152,7 +152,7 @@ fn every_bound_holds() {
     assert!(
         counters.operations_over_limit > 0 && counters.edges_over_limit > 0 && counters.spans_evicted > 0
     );
-    let operations = engine.signals.find("service0", "salve.span.request_rate");
+    let operations = engine.view().find("service0", "salve.span.request_rate");
     assert_eq!(operations.len(), 1 + 3);
 }
 

@@ -220,9 +220,9 @@ fn order_and_duplicates() {
     ");
     let counters = engine.signals.counters();
     assert_eq!((counters.points_duplicate, counters.points_out_of_order, counters.series), (2, 1, 1));
-    let series = engine.signals.find("shop", "g");
+    let series = engine.view().find("shop", "g");
     let values: Vec<f64> =
-        engine.signals.points(series[0].id, at(0), at(9_000)).into_iter().map(|(_, value)| value).collect();
+        engine.view().points(series[0].id, at(0), at(9_000)).into_iter().map(|(_, value)| value).collect();
     assert_eq!(values, [1.0, 2.0, 3.0]);
 }
 

@@ -2,7 +2,9 @@
 
 mod build;
 
-use build::{CLIENT, Engine, SERVER, at, failed, int, logs_of, now, quick, rounded, span, spans_of, text};
+use build::{
+    CLIENT, Engine, OWN, SERVER, at, failed, int, logs_of, now, quick, rounded, span, spans_of, text,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use proptest::prelude::*;
 use salve_model::{call::EdgeStats, telemetry::Change, time::EventTime};
@@ -75,7 +77,7 @@ fn lines(edges: &[EdgeStats]) -> String {
 }
 
 fn services(engine: &Engine, from_ms: u64, to_ms: u64) -> String {
-    let services = engine.signals.services(at(from_ms), at(to_ms));
+    let services = engine.view().services(at(from_ms), at(to_ms));
     let line = |stats: &salve_model::call::ServiceStats| {
         let seen_ms = (stats.last_seen - at(0)) / 1_000_000;
         format!(
@@ -144,7 +146,7 @@ fn a_healthy_second() {
     salve.span.request_rate{service.name=inventory}: 10@2000
     ");
     assert_eq!(
-        engine.signals.topology(),
+        engine.view().topology(),
         [("checkout".to_owned(), "inventory".to_owned()), ("gateway".to_owned(), "checkout".to_owned())]
     );
     let counters = engine.signals.counters();
@@ -168,11 +170,11 @@ fn windows() {
     gateway: 10/s, errors 0, mean 220 ms, p95 within 217 ms, seen at 6950
     inventory: 10/s, errors 0, mean 200 ms, p95 within 200 ms, seen at 6950
     ");
-    insta::assert_snapshot!(lines(&engine.signals.edges(at(4_000), at(7_000))), @r"
+    insta::assert_snapshot!(lines(&engine.view().edges(at(4_000), at(7_000))), @r"
     checkout → inventory: 10/s, errors 0, 205 ms
     gateway → checkout: 10/s, errors 0, 215 ms
     ");
-    assert_eq!(engine.signals.edges(at(50_000), at(60_000)), []);
+    assert_eq!(engine.view().edges(at(50_000), at(60_000)), []);
 }
 
 /// Scenario: `inventory` answers 500.
@@ -187,7 +189,7 @@ fn failures_are_conserved() {
     gateway: 10/s, errors 1, mean 40 ms, p95 within 40 ms, seen at 2950
     inventory: 10/s, errors 1, mean 20 ms, p95 within 20 ms, seen at 2950
     ");
-    insta::assert_snapshot!(lines(&engine.signals.edges(at(2_000), at(3_000))), @r"
+    insta::assert_snapshot!(lines(&engine.view().edges(at(2_000), at(3_000))), @r"
     checkout → inventory: 10/s, errors 1, 25 ms
     gateway → checkout: 10/s, errors 1, 35 ms
     ");
@@ -205,7 +207,7 @@ fn a_dead_callee_keeps_its_edge() {
     let version = engine.signals.topology_version();
     run(&mut engine, 4, Health::InventoryDead);
     engine.signals.tick(now(6_000));
-    insta::assert_snapshot!(lines(&engine.signals.edges(at(4_000), at(5_000))), @r"
+    insta::assert_snapshot!(lines(&engine.view().edges(at(4_000), at(5_000))), @r"
     checkout → inventory: 10/s, errors 1, 25 ms
     gateway → checkout: 10/s, errors 1, 35 ms
     ");
@@ -215,10 +217,10 @@ fn a_dead_callee_keeps_its_edge() {
     ");
     assert_eq!(engine.signals.topology_version(), version, "the service map is as it was");
     assert_eq!(engine.signals.counters().edges_by_name, 10);
-    let rate = &engine.signals.find("inventory", "salve.span.request_rate")[0];
+    let rate = &engine.view().find("inventory", "salve.span.request_rate")[0];
     assert_eq!(rate.attributes.len(), 0, "the whole service's comes first");
     let points: Vec<f64> =
-        engine.signals.points(rate.id, at(0), at(9_000)).iter().map(|point| point.1).collect();
+        engine.view().points(rate.id, at(0), at(9_000)).iter().map(|point| point.1).collect();
     assert_eq!(points, [10.0, 10.0, 10.0, 0.0]);
 }
 
@@ -233,18 +235,18 @@ fn names_are_learnt() {
     };
     engine.apply(Signal::Traces, 1_000, &call(1, 1_000));
     engine.signals.tick(now(2_600));
-    assert_eq!(engine.signals.topology(), [("checkout".to_owned(), "10.0.0.7:5432".to_owned())]);
+    assert_eq!(engine.view().topology(), [("checkout".to_owned(), "10.0.0.7:5432".to_owned())]);
     engine.apply(Signal::Traces, 3_000, &call(2, 3_000));
     engine.apply(
         Signal::Traces,
         3_000,
         &spans_of("stock", vec![span(SERVER, "q", (2, 2, 1), at(3_000), 4, vec![])]),
     );
-    assert_eq!(engine.signals.topology(), [("checkout".to_owned(), "stock".to_owned())]);
+    assert_eq!(engine.view().topology(), [("checkout".to_owned(), "stock".to_owned())]);
     engine.apply(Signal::Traces, 4_000, &call(3, 4_000));
     engine.signals.tick(now(6_000));
-    assert_eq!(engine.signals.topology(), [("checkout".to_owned(), "stock".to_owned())]);
-    let edges = engine.signals.edges(at(3_000), at(5_000));
+    assert_eq!(engine.view().topology(), [("checkout".to_owned(), "stock".to_owned())]);
+    let edges = engine.view().edges(at(3_000), at(5_000));
     assert_eq!((edges.len(), edges[0].requests_per_second), (1, 1.0));
 }
 
@@ -260,7 +262,7 @@ fn late_spans() {
     engine.signals.tick(now(2_700));
     assert_eq!(engine.fresh(2_700), Vec::<String>::new());
     assert_eq!(engine.signals.counters().spans_late, 1);
-    let stats = &engine.signals.services(at(1_000), at(2_000))[1];
+    let stats = &engine.view().services(at(1_000), at(2_000))[1];
     assert_eq!((&*stats.service, stats.requests_per_second), ("gateway", 11.0));
 }
 
@@ -279,8 +281,8 @@ fn logs() {
     salve.log.record_rate{service.name=checkout,severity=unspecified}: 0@3000
     salve.log.record_rate{service.name=checkout,severity=unspecified}: 1@2000
     ");
-    assert_eq!(engine.signals.service_names(), ["checkout"]);
-    let stats = engine.signals.services(at(1_000), at(2_000));
+    assert_eq!(engine.view().service_names(), ["checkout"]);
+    let stats = engine.view().services(at(1_000), at(2_000));
     assert_eq!(
         (stats[0].requests_per_second, stats[0].last_seen),
         (0.0, at(1_400)),
@@ -293,19 +295,22 @@ fn logs() {
 fn changes() {
     let mut engine = Engine::new(salve_signals::SignalsConfig { changes_max: 3, ..quick() });
     for (ms, key) in [(1_000, "a"), (3_000, "b"), (2_000, "c"), (4_000, "d")] {
-        engine.signals.record_change(Change {
-            time: EventTime(at(ms)),
-            service: Some("checkout".into()),
-            target: None,
-            kind: "config".into(),
-            what: key.into(),
-            before: None,
-            after: None,
-            author: "other".into(),
-        });
+        engine.signals.record_change(
+            &OWN,
+            Change {
+                time: EventTime(at(ms)),
+                service: Some("checkout".into()),
+                target: None,
+                kind: "config".into(),
+                what: key.into(),
+                before: None,
+                after: None,
+                author: "other".into(),
+            },
+        );
     }
     let keys = |from, to| {
-        engine.signals.changes(at(from), at(to)).into_iter().map(|change| change.what).collect::<String>()
+        engine.view().changes(at(from), at(to)).into_iter().map(|change| change.what).collect::<String>()
     };
     assert_eq!((keys(0, 9_000), keys(2_000, 4_000)), ("dbc".to_owned(), "bc".to_owned()));
     assert_eq!(engine.signals.counters().changes_dropped, 1);
@@ -324,12 +329,12 @@ fn tenants_share_nothing() {
     }
     engine.signals.tick(now(3_000));
     let rate = |stats: Vec<salve_model::call::ServiceStats>| stats[0].requests_per_second;
-    assert_eq!(rate(engine.signals.services(at(1_000), at(2_000))), 1.0);
+    assert_eq!(rate(engine.view().services(at(1_000), at(2_000))), 1.0);
     assert_eq!(rate(engine.signals.of(&other).services(at(1_000), at(2_000))), 2.0);
     let batches = engine.signals.take_batches(now(3_000));
     assert_eq!(batches.len(), 2, "a shard has one tenant");
     let theirs = &engine.signals.of(&other).find("gateway", "")[0];
-    assert_eq!(engine.signals.points(theirs.id, 0, u64::MAX), [], "an id of another's series tells nothing");
+    assert_eq!(engine.view().points(theirs.id, 0, u64::MAX), [], "an id of another's series tells nothing");
 }
 
 proptest! {
@@ -352,7 +357,7 @@ proptest! {
             in_time += f64::from(u8::from(end + delay < (end / 1_000 + 1) * 1_000 + 500));
         }
         engine.signals.tick(now(30_000));
-        let stats = engine.signals.services(at(0), at(30_000)).remove(0);
+        let stats = engine.view().services(at(0), at(30_000)).remove(0);
         let first = arrivals.iter().map(|(end, ..)| end / 1_000).min().unwrap();
         // Up to the newest closed bucket.
         let seconds = (29 - first) as f64;
@@ -361,8 +366,8 @@ proptest! {
         prop_assert!((stats.error_ratio * arrivals.len() as f64 - errors).abs() < 1e-6);
         let total: u64 = arrivals.iter().map(|(_, _, duration, _)| duration).sum();
         prop_assert!((stats.duration_mean_ms * arrivals.len() as f64 - total as f64).abs() < 1e-3);
-        let rate = engine.signals.find("shop", "salve.span.request_rate").remove(0);
-        let counted: f64 = engine.signals.points(rate.id, 0, u64::MAX).iter().map(|(_, value)| value).sum();
+        let rate = engine.view().find("shop", "salve.span.request_rate").remove(0);
+        let counted: f64 = engine.view().points(rate.id, 0, u64::MAX).iter().map(|(_, value)| value).sum();
         prop_assert_eq!(counted, in_time);
         prop_assert_eq!(engine.signals.counters().spans_late as f64, arrivals.len() as f64 - in_time);
     }

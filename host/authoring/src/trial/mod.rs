@@ -593,6 +593,7 @@ impl Side {
         }
     }
 }
+
 /// Whose incident it would be: that of the first target's tenant.
 fn tenant_of(brokers: &Brokers, request: &Request) -> Tenant {
     let first = request.targets.first().map(|target| TargetId(target.id.clone()));

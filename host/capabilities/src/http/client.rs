@@ -9,7 +9,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderName, HeaderValue},
     redirect::Policy,
 };
-use salve_model::call::HttpResponse;
+use salve_model::{call::HttpResponse, text};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// A call that was checked in all but its address.
@@ -148,7 +148,7 @@ fn build(
         // No need to load the system's certificates.
         client = client.tls_certs_only(std::iter::empty());
     }
-    let client = client.build().map_err(|error| not_sent(format!("no HTTP client: {}", chain(&error))))?;
+    let client = client.build().map_err(|error| not_sent(format!("no HTTP client: {}", causes(&error))))?;
     let mut url: Url =
         format!("{origin}{}", outgoing.path).parse().map_err(|error| not_sent(format!("no URL: {error}")))?;
     if !outgoing.query.is_empty() {
@@ -196,21 +196,15 @@ fn send_error(error: &reqwest::Error) -> HttpError {
     if error.is_timeout() {
         HttpError::TimedOut
     } else if error.is_connect() || error.is_builder() {
-        HttpError::NotSent(chain(error))
+        HttpError::NotSent(causes(error))
     } else {
-        HttpError::Unclear(chain(error))
+        HttpError::Unclear(causes(error))
     }
 }
 
-/// An error and its causes on one line, without URLs (they may hold what plugins wrote).
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words.push(cause.to_string());
-        next = cause.source();
-    }
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
+/// An error's causes on one line, without its own words: those have the URL, and it may hold what plugins wrote.
+fn causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), text::chain)
 }
 
 /// Stands in answers where the secret stood.

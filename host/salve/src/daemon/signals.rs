@@ -163,7 +163,7 @@ impl SignalsHandle {
 
     /// Keeps a change beside the tenant's series.
     pub fn record_change(&self, tenant: Tenant, change: Change) {
-        self.run(move |signals| signals.record_change_of(&tenant, change));
+        self.run(move |signals| signals.record_change(&tenant, change));
     }
 
     fn ask_blocking<T: Default + Send + 'static>(

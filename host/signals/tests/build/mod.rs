@@ -24,8 +24,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use salve_model::{Tenant, batch::Batch, time::Now};
-use salve_signals::{Applied, BindingId, DetectorBinding, SeriesSelector, Signal, Signals, SignalsConfig};
-use std::collections::BTreeMap;
+use salve_signals::{
+    Applied, BindingId, DetectorBinding, SeriesSelector, Signal, Signals, SignalsConfig, TenantView,
+};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 /// A second, in nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;
@@ -210,6 +212,9 @@ pub fn failed(mut span: Span) -> Span {
     span
 }
 
+/// Whose telemetry an [`Engine`] takes.
+pub static OWN: LazyLock<Tenant> = LazyLock::new(Tenant::default);
+
 /// An engine with one detector that sees everything.
 pub struct Engine {
     pub signals: Signals,
@@ -228,6 +233,11 @@ impl Engine {
     /// Buckets of a second that close half a second after their end.
     pub fn quick() -> Self {
         Self::new(quick())
+    }
+
+    /// What the tenant whose telemetry this is may see.
+    pub fn view(&self) -> TenantView<'_> {
+        self.signals.of(&OWN)
     }
 
     pub fn metrics(&mut self, now_ms: u64, metrics: Vec<Metric>) -> Applied {

@@ -2,7 +2,7 @@
 //! what stands in tables, and what of all that can ever be used.
 
 use super::{
-    Obstacle, index,
+    Obstacle, at, index,
     module::{Module, Slot, Whole},
     wiring::{CoreItem, Host, Lifted, Options, Source, Wiring},
 };
@@ -82,10 +82,6 @@ pub(super) struct Live {
     pub(super) set: HashSet<Place>,
     pub(super) memory: Option<Place>,
     pub(super) realloc: Option<Function>,
-}
-
-fn at<T: Copy>(list: &[T], number: u32) -> Result<T, Obstacle> {
-    list.get(index(number)).copied().ok_or(Obstacle::Damaged)
 }
 
 fn number(count: usize) -> Result<u32, Obstacle> {

@@ -19,6 +19,7 @@ mod write;
 use super::segments;
 use crate::Progress;
 use link::Link;
+use salve_model::text::chain;
 use salve_plugins::{
     Manifest,
     pack::{self, PackError},
@@ -50,13 +51,7 @@ pub(super) fn component(bytes: Vec<u8>, manifest: &Manifest, progress: &mut dyn 
     match joined(&bytes, manifest) {
         Ok(joined) => joined,
         Err(obstacle) => {
-            let mut reason = obstacle.to_string();
-            let mut cause = std::error::Error::source(&obstacle);
-            while let Some(error) = cause {
-                reason.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            progress.line(&format!("left as they are, so calls take longer: {reason}"));
+            progress.line(&format!("left as they are, so calls take longer: {}", chain(&obstacle)));
             bytes
         }
     }
@@ -83,4 +78,9 @@ fn core_module(bytes: &[u8]) -> Result<Vec<u8>, Obstacle> {
 /// A number as a place in a list.
 fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The thing of a number.
+fn at<T: Clone>(list: &[T], number: u32) -> Result<T, Obstacle> {
+    list.get(index(number)).cloned().ok_or(Obstacle::Damaged)
 }

@@ -2,7 +2,7 @@
 //! what each gets, and which core functions stand behind what it exports.
 
 use super::{
-    Obstacle, index,
+    Obstacle, at,
     module::{Module, Whole},
 };
 use std::{collections::HashMap, rc::Rc};
@@ -100,11 +100,6 @@ struct Scope<'a> {
     instances: Vec<Item<'a>>,
     components: Vec<Item<'a>>,
     exports: HashMap<&'a str, Item<'a>>,
-}
-
-/// The thing of a number.
-fn at<T: Clone>(list: &[T], number: u32) -> Result<T, Obstacle> {
-    list.get(index(number)).cloned().ok_or(Obstacle::Damaged)
 }
 
 impl<'a> Wiring<'a> {

@@ -5,7 +5,7 @@ use super::{
     link::{Function, Link, Place, Value},
     wiring::Wiring,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, convert::Infallible};
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection,
     FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, NameMap, NameSection,
@@ -91,10 +91,16 @@ impl Value {
     }
 }
 
-impl From<Wrong> for Obstacle {
-    fn from(error: Wrong) -> Self {
+impl From<Infallible> for Obstacle {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl<E: Into<Self>> From<reencode::Error<E>> for Obstacle {
+    fn from(error: reencode::Error<E>) -> Self {
         match error {
-            reencode::Error::UserError(obstacle) => obstacle,
+            reencode::Error::UserError(obstacle) => obstacle.into(),
             reencode::Error::ParseError(error) => Self::Parse(error),
             _ => Self::Unknown("a type that is not of WebAssembly 2.0"),
         }
@@ -236,7 +242,7 @@ impl<'l, 'a> Writer<'l, 'a> {
     fn finish(self) -> Result<Vec<u8>, Obstacle> {
         let mut types = TypeSection::new();
         for ty in &self.link.types {
-            types.ty().func_type(&RoundtripReencoder.func_type(ty.clone()).map_err(known)?);
+            types.ty().func_type(&RoundtripReencoder.func_type(ty.clone())?);
         }
         let (tables, elements) = self.tables()?;
         let mut memories = MemorySection::new();
@@ -245,14 +251,14 @@ impl<'l, 'a> Writer<'l, 'a> {
             if ty.memory64 || ty.shared {
                 return Err(Obstacle::Unknown("a 64-bit or shared memory"));
             }
-            memories.memory(RoundtripReencoder.memory_type(ty).map_err(known)?);
+            memories.memory(RoundtripReencoder.memory_type(ty)?);
         }
         let mut globals = GlobalSection::new();
         let mut ordered: Vec<(&Place, &u32)> = self.numbers.globals.iter().collect();
         ordered.sort_by_key(|(_, number)| **number);
         for (place, _) in ordered {
             let (ty, value) = self.link.global(*place)?;
-            globals.global(RoundtripReencoder.global_type(ty).map_err(known)?, &value.expression());
+            globals.global(RoundtripReencoder.global_type(ty)?, &value.expression());
         }
         let data = self.data()?;
         let mut names = NameSection::new();
@@ -287,13 +293,13 @@ impl<'l, 'a> Writer<'l, 'a> {
         for (place, number) in self.link.live.tables.iter().zip(0_u32..) {
             let mut ty = self.link.table_type(*place)?;
             let Some(table) = self.link.tables.get(place) else {
-                tables.table(RoundtripReencoder.table_type(ty).map_err(known)?);
+                tables.table(RoundtripReencoder.table_type(ty)?);
                 continue;
             };
             if !table.changes {
                 ty.maximum = Some(ty.initial);
             }
-            tables.table(RoundtripReencoder.table_type(ty).map_err(known)?);
+            tables.table(RoundtripReencoder.table_type(ty)?);
             let mut slots = table.slots.iter().zip(0_i32..).peekable();
             while let Some((slot, offset)) = slots.next() {
                 let Some(first) = slot else { continue };
@@ -327,13 +333,5 @@ impl<'l, 'a> Writer<'l, 'a> {
             }
         }
         Ok(data)
-    }
-}
-
-/// What only renumbers cannot fail otherwise.
-fn known(error: reencode::Error) -> Obstacle {
-    match error {
-        reencode::Error::ParseError(error) => Obstacle::Parse(error),
-        _ => Obstacle::Unknown("a type that is not of WebAssembly 2.0"),
     }
 }
