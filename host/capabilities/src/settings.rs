@@ -77,7 +77,7 @@ pub struct UnitConfig {
     pub name: String,
     /// Program and arguments. The program is an absolute path; no shell looks at any of it.
     pub command: Vec<String>,
-    /// The whole environment: nothing is inherited.
+    /// The whole environment: nothing is inherited. Salve adds `UNIT_START_ID`, by which it finds the process again.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Default: `/`.

@@ -127,14 +127,20 @@ pub(crate) fn session_members(leader: i32) -> Vec<(i32, u64)> {
         .collect()
 }
 
-/// The youngest session leader that runs exactly `command` and was started at or after `since_ticks`.
-pub(crate) fn find_leader(command: &[String], since_ticks: u64) -> Option<(i32, u64)> {
+/// The youngest session leader that was started at or after `since_ticks` and has `variable` (`NAME=value`) in its environment,
+/// which a shell hands on to what it becomes, or runs exactly `command`, if it has written over its environment.
+pub(crate) fn find_leader(variable: &str, command: &[String], since_ticks: u64) -> Option<(i32, u64)> {
     let mut line = command.join("\0").into_bytes();
     line.push(0);
+    let has_variable = |pid: i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+    };
+    let has_command = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line);
     pids()
         .filter_map(|pid| Some((pid, stat(pid).ok()?)))
         .filter(|(pid, stat)| stat.session == *pid && stat.start_ticks >= since_ticks && stat.state != 'Z')
-        .filter(|(pid, _)| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line))
+        .filter(|(pid, _)| has_variable(*pid) || has_command(*pid))
         .map(|(pid, stat)| (pid, stat.start_ticks))
         .max_by_key(|(_, start_ticks)| *start_ticks)
 }

@@ -3,7 +3,7 @@
 use super::{
     ProcessError, ProcessEvent, ProcessEventKind, UnitState,
     procfs::{self, Boot},
-    unit::{self, Record, Running},
+    unit::{self, Record, Running, Starting},
 };
 use crate::{UnitConfig, storage};
 use rustix::process::Signal;
@@ -114,9 +114,9 @@ impl Supervisor {
             generation: watch::Sender::new(0),
         });
         let Some(record) = record else { return (unit, false) };
-        let found = match (&record.identity, record.starting_ticks) {
+        let found = match (&record.identity, &record.starting) {
             // Salve died between starting a process and writing its pid down.
-            (_, Some(since)) => procfs::find_leader(&config.command, since),
+            (_, Some(starting)) => procfs::find_leader(&starting.variable(), &config.command, starting.ticks),
             (Some(identity), None) => Some((identity.pid, identity.start_ticks)),
             (None, None) => None,
         };
@@ -244,25 +244,30 @@ impl Unit {
         }
         let config = lock(&self.inner).config.clone();
         let look = |source| ProcessError::Look { unit: self.name.clone(), pid: 0, source };
-        let starting_ticks = Some(procfs::now_ticks().map_err(look)?);
-        let mut record = Record { boot: boot.id.clone(), starting_ticks, identity: None, last_exit: None };
+        let starting = Starting { ticks: procfs::now_ticks().map_err(look)?, id: storage::unique() };
+        let mut record = Record {
+            boot: boot.id.clone(),
+            starting: Some(starting.clone()),
+            identity: None,
+            last_exit: None,
+        };
         record.write(&self.record)?;
-        let running = match unit::spawn(&config, boot) {
+        let running = match unit::spawn(&config, &starting, boot) {
             Ok(running) => running,
             Err(error) => {
-                record.starting_ticks = None;
+                record.starting = None;
                 record.last_exit = Some("could not be started".into());
                 record.write(&self.record)?;
                 return Err(error);
             }
         };
         let state = running.identity.to_string();
-        record.starting_ticks = None;
+        record.starting = None;
         record.identity = Some(running.identity.clone());
         // It runs, so it is watched before anything else may fail.
         self.take(running, ProcessEventKind::Started);
         if let Err(error) = record.write(&self.record) {
-            // The next daemon finds it by its command line and `starting_ticks`, which were written before.
+            // The next daemon finds it by `starting`, which was written before.
             tracing::warn!(unit = self.name, %error, "the pid of a process could not be recorded");
         }
         Ok(state)
@@ -300,7 +305,7 @@ impl Unit {
         inner.last_exit = Some(words.clone());
         let record = Record {
             boot: running.identity.boot.clone(),
-            starting_ticks: None,
+            starting: None,
             identity: Some(running.identity.clone()),
             last_exit: Some(words.clone()),
         };

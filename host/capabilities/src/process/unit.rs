@@ -35,13 +35,32 @@ pub(super) struct Running {
 pub(super) struct Record {
     /// Boot in which this was written.
     pub(super) boot: String,
-    /// Ticks at which a start was begun whose process is not known yet: Salve died in between, or is in between.
-    pub(super) starting_ticks: Option<u64>,
+    /// A start that was begun and whose process is not known yet: Salve died in between, or is in between.
+    pub(super) starting: Option<Starting>,
     /// The newest process.
     pub(super) identity: Option<Identity>,
     /// How it ended, if Salve saw it end.
     pub(super) last_exit: Option<String>,
 }
+
+/// What a process can be found by whose pid nobody wrote down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Starting {
+    /// When the start was begun.
+    pub(super) ticks: u64,
+    /// Value of [`START_ID`] in its environment; no other start has the same.
+    pub(super) id: String,
+}
+
+impl Starting {
+    /// As it stands in the environment.
+    pub(super) fn variable(&self) -> String {
+        format!("{START_ID}={}", self.id)
+    }
+}
+
+/// Environment variable that Salve sets besides those of `[[process]]`.
+const START_ID: &str = "UNIT_START_ID";
 
 impl Record {
     pub(super) fn path(state_dir: &Path, unit: &str) -> PathBuf {
@@ -82,7 +101,7 @@ pub(super) fn ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// Starts the unit's program in a session of its own.
-pub(super) fn spawn(unit: &UnitConfig, boot: &Boot) -> Result<Running, ProcessError> {
+pub(super) fn spawn(unit: &UnitConfig, starting: &Starting, boot: &Boot) -> Result<Running, ProcessError> {
     let name = || unit.name.clone();
     let [program, arguments @ ..] = unit.command.as_slice() else {
         return Err(ProcessError::UnknownUnit(name()));
@@ -101,6 +120,7 @@ pub(super) fn spawn(unit: &UnitConfig, boot: &Boot) -> Result<Running, ProcessEr
         .args(arguments)
         .env_clear()
         .envs(&unit.environment)
+        .env(START_ID, &starting.id)
         .current_dir(unit.working_directory.as_deref().unwrap_or(Path::new("/")))
         .stdin(Stdio::null())
         .stdout(out)

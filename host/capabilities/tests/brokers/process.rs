@@ -109,8 +109,8 @@ async fn kills_after_the_grace_and_takes_children_along() {
     until("the child has ended", || ended(child)).await;
 }
 
-/// Guarantees: argv reaches the program as it stands, no shell in between; the environment is the listed one; output goes
-/// to the log; the process has a session of its own.
+/// Guarantees: argv reaches the program as it stands, no shell in between; the environment is the listed one and an id of
+/// the start; output goes to the log; the process has a session of its own.
 #[tokio::test]
 async fn argv_and_environment_as_listed() {
     let mut bench = Bench::new();
@@ -122,7 +122,10 @@ async fn argv_and_environment_as_listed() {
     let brokers = bench.brokers();
     until("both have ended", || pid(&brokers, "echo").is_none() && pid(&brokers, "env").is_none()).await;
     assert_eq!(read(&bench.path("echo.log")), format!("{trick} a  b *\n"));
-    assert_eq!(read(&bench.path("env.log")), "ONE=1\n");
+    let environment = read(&bench.path("env.log"));
+    let (listed, added) = environment.split_once('\n').unwrap();
+    assert_eq!(listed, "ONE=1");
+    assert!(added.starts_with("UNIT_START_ID=") && added.lines().count() == 1, "{added}");
     assert!(!marker.exists());
     let sleeper = pid(&brokers, "sleeper").unwrap();
     assert_eq!(session_of(sleeper), sleeper);
@@ -224,21 +227,35 @@ async fn adopts_what_a_killed_daemon_left() {
 }
 
 /// Guarantees: a daemon that dies between starting a process and writing its pid down leaves nothing behind that the next
-/// one cannot find.
+/// one cannot find, be it by its environment, which outlives an `exec`, or by its command line.
 #[tokio::test]
 async fn finds_a_process_that_was_never_written_down() {
-    let folder = tempfile::tempdir().unwrap();
-    let shop = orphan(folder.path());
-    let path = folder.path().join("state/process/shop.json");
-    let mut record: serde_json::Value = serde_json::from_str(&read(&path)).unwrap();
-    record["starting_ticks"] = record["identity"]["start_ticks"].clone();
-    record["identity"] = serde_json::Value::Null;
-    std::fs::write(&path, record.to_string()).unwrap();
-    let journal = std::sync::Arc::<crate::bench::MemoryJournal>::default();
-    let brokers = Brokers::new(orphan_bench_in(folder.path()), journal).unwrap();
-    assert_eq!(pid(&brokers, "shop"), Some(shop));
-    brokers.shutdown(true).await.unwrap();
-    assert!(ended(shop));
+    let script = ["/bin/sh", "-c", "exec /bin/sleep 987.5"];
+    for (command, knows_id) in [(&script[..], true), (&["/bin/sleep", "987.5"][..], false)] {
+        let mut bench = Bench::new();
+        bench.unit("shop", command);
+        let first = bench.brokers();
+        let shop = pid(&first, "shop").unwrap();
+        until("the script has become the program", || {
+            std::fs::read(format!("/proc/{shop}/cmdline")).is_ok_and(|line| line == b"/bin/sleep\0987.5\0")
+        })
+        .await;
+        drop(first);
+        let environment = std::fs::read_to_string(format!("/proc/{shop}/environ")).unwrap();
+        let id = environment.split('\0').find_map(|entry| entry.strip_prefix("UNIT_START_ID=")).unwrap();
+        let path = bench.path("state/process/shop.json");
+        let mut record: serde_json::Value = serde_json::from_str(&read(&path)).unwrap();
+        record["starting"] = serde_json::json!({
+            "ticks": record["identity"]["start_ticks"],
+            "id": if knows_id { id } else { "another" },
+        });
+        record["identity"] = serde_json::Value::Null;
+        std::fs::write(&path, record.to_string()).unwrap();
+        let second = bench.brokers();
+        assert_eq!(pid(&second, "shop"), Some(shop), "{command:?}");
+        second.shutdown(true).await.unwrap();
+        assert!(ended(shop));
+    }
 }
 
 /// Guarantees: a pid that now belongs to another process is not taken for the old one.
@@ -278,7 +295,7 @@ async fn salves_own_process_is_no_unit() {
     let stat = read("/proc/self/stat".as_ref());
     let started: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
     let record = serde_json::json!({
-        "boot": boot, "starting_ticks": null, "last_exit": null,
+        "boot": boot, "starting": null, "last_exit": null,
         "identity": { "pid": std::process::id(), "start_ticks": started, "boot": boot },
     });
     std::fs::create_dir_all(bench.path("state/process")).unwrap();
