@@ -1,6 +1,7 @@
 //! From a project to a component, by the tools of its language.
 
 mod go;
+mod immortal;
 mod javascript;
 mod join;
 mod lean;

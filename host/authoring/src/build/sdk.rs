@@ -63,6 +63,7 @@ pub(super) const PYTHON: Sdk = Sdk {
         "_check.py",
         "_guards.py",
         "_host.py",
+        "_immortal.py",
         "_runtime.py",
         "action.py",
         "agent.py",

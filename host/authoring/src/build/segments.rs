@@ -4,6 +4,7 @@
 //! stood do alike, so a small program has thousands of segments, up to 45,000. The host keeps an address and a length of each in
 //! every instance, and writes them when it makes one: that took longer than a call. A few zeros more in the file cost nothing.
 
+use super::immortal;
 use wasm_encoder::{ConstExpr, DataSection, Module, RawSection, SectionId};
 use wasmparser::{BinaryReaderError, DataKind, Operator, Parser, Payload};
 
@@ -11,9 +12,9 @@ use wasmparser::{BinaryReaderError, DataKind, Operator, Parser, Payload};
 const GAP_BYTES_MAX: u64 = 1024;
 
 /// A piece of memory.
-struct Piece {
-    begin: u64,
-    bytes: Vec<u8>,
+pub(super) struct Piece {
+    pub(super) begin: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The module with few segments; none if its code names them, or they are not those of one memory at fixed places in their order.
@@ -27,7 +28,8 @@ pub(super) fn merge(module: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError>
             // Code that copies or drops segments needs their number here.
             Payload::DataCountSection { .. } => return Ok(None),
             Payload::DataSection(section) => {
-                let Some(pieces) = pieces(section)? else { return Ok(None) };
+                let Some(mut pieces) = pieces(section)? else { return Ok(None) };
+                immortal::mark(&mut pieces);
                 let mut data = DataSection::new();
                 for Piece { begin, bytes } in pieces {
                     let Ok(begin) = u32::try_from(begin) else { return Ok(None) };

@@ -7,7 +7,7 @@ import importlib
 from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
 
-from . import _bridge, _guards, _host
+from . import _bridge, _guards, _host, _immortal
 from .errors import CallError, Failure
 
 _INTERFACES = ("log", "clock", "telemetry", "config", "http", "notify", "process")
@@ -78,6 +78,7 @@ def exported(role: str, module: ModuleType) -> type:
 
     # What is there by now stays for good. A collection within a call would look at all of it, and write to all of it.
     gc.collect()
+    _immortal.tell()
     gc.freeze()
     return Exported
 
