@@ -62,6 +62,7 @@ pub(super) const PYTHON: Sdk = Sdk {
         "_bridge.py",
         "_check.py",
         "_guards.py",
+        "_heap.py",
         "_host.py",
         "_immortal.py",
         "_runtime.py",

@@ -7,7 +7,7 @@ import importlib
 from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
 
-from . import _bridge, _guards, _host, _immortal
+from . import _bridge, _guards, _heap, _host, _immortal
 from .errors import CallError, Failure
 
 _INTERFACES = ("log", "clock", "telemetry", "config", "http", "notify", "process")
@@ -80,6 +80,7 @@ def exported(role: str, module: ModuleType) -> type:
     gc.collect()
     _immortal.tell()
     gc.freeze()
+    _heap.fill()
     return Exported
 
 
