@@ -36,7 +36,8 @@ const STATISTICS: &str = "# pxname,svname,scur,status\nshop,a,0,UP\nshop,b,0,UP\
 fn show(what: &str, mut samples: Vec<Duration>) {
     samples.sort();
     let count = samples.len();
-    println!("{what}: p50 {:.1?}, p99 {:.1?}", samples[count / 2], samples[count * 99 / 100]);
+    let part = |of_100: usize| samples[count * of_100 / 100];
+    println!("{what}: p5 {:.1?}, p50 {:.1?}, p99 {:.1?}", part(5), part(50), part(99));
 }
 
 /// Times of what `call` does, on a guest thread, so that a change of thread is not measured.

@@ -46,11 +46,13 @@ pub(super) fn mark(pieces: &mut [Piece]) -> usize {
 fn list(pieces: &[Piece]) -> Option<(usize, usize, Vec<u32>)> {
     pieces.iter().enumerate().find_map(|(index, piece)| {
         // What was freed may have a part of it, so each place with the mark is looked at.
-        piece.bytes.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK).find_map(|(found, _)| {
-            let at = found.checked_add(MARK.len())?;
-            let words = words(piece.bytes.get(at..)?)?;
-            Some((index, at, words))
-        })
+        piece.bytes.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK).find_map(
+            |(found, _)| {
+                let at = found.checked_add(MARK.len())?;
+                let words = words(piece.bytes.get(at..)?)?;
+                Some((index, at, words))
+            },
+        )
     })
 }
 
@@ -105,14 +107,19 @@ mod tests {
 
     /// Objects as (count, type), and after them a list of all of them.
     fn memory(objects: &[(u32, u32)], change: impl FnOnce(&mut Vec<u32>)) -> Vec<Piece> {
-        let bytes: Vec<u8> = objects.iter().flat_map(|(count, kind)| [*count, *kind]).flat_map(u32::to_le_bytes).collect();
-        let addresses = (0..objects.len()).map(|index| u32::try_from(BEGIN).unwrap() + 8 * u32::try_from(index).unwrap());
+        let bytes: Vec<u8> =
+            objects.iter().flat_map(|(count, kind)| [*count, *kind]).flat_map(u32::to_le_bytes).collect();
+        let addresses =
+            (0..objects.len()).map(|index| u32::try_from(BEGIN).unwrap() + 8 * u32::try_from(index).unwrap());
         let mut words = vec![COUNT, 1, KIND, u32::try_from(objects.len()).unwrap()];
         words.extend(addresses);
         words.push(words.iter().fold(0, |sum: u32, word| sum.wrapping_add(*word)));
         change(&mut words);
         // Where it stands is not a multiple of four, as a string's bytes may be; before it there is the rest of another one.
-        let list = [&b"xyz"[..], MARK, &[1; 9], MARK].concat().into_iter().chain(words.into_iter().flat_map(u32::to_le_bytes));
+        let list = [&b"xyz"[..], MARK, &[1; 9], MARK]
+            .concat()
+            .into_iter()
+            .chain(words.into_iter().flat_map(u32::to_le_bytes));
         vec![Piece { begin: BEGIN, bytes }, Piece { begin: 0x40_000, bytes: list.collect() }]
     }
 
@@ -123,7 +130,15 @@ mod tests {
     /// Guarantees: objects that live become immortal; what was freed, or is of another type by now, stays as it is, and the list is gone.
     #[test]
     fn living_objects_become_immortal() {
-        let before = [(1, KIND), (0, KIND), (0x21_000, KIND), (3, KIND + 4), (65_535, KIND), (COUNT, KIND), (7 << 28, KIND)];
+        let before = [
+            (1, KIND),
+            (0, KIND),
+            (0x21_000, KIND),
+            (3, KIND + 4),
+            (65_535, KIND),
+            (COUNT, KIND),
+            (7 << 28, KIND),
+        ];
         let mut pieces = memory(&before, |_| ());
         assert_eq!(mark(&mut pieces), 2);
         let after: Vec<u32> = (0..before.len()).map(|object| count(&pieces, object)).collect();

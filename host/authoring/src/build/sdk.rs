@@ -65,6 +65,7 @@ pub(super) const PYTHON: Sdk = Sdk {
         "_heap.py",
         "_host.py",
         "_immortal.py",
+        "_rehearsal.py",
         "_runtime.py",
         "action.py",
         "agent.py",

@@ -7,7 +7,7 @@ import importlib
 from types import ModuleType, SimpleNamespace
 from typing import Any, Callable
 
-from . import _bridge, _guards, _heap, _host, _immortal
+from . import _bridge, _guards, _heap, _host, _immortal, _rehearsal
 from .errors import CallError, Failure
 
 _INTERFACES = ("log", "clock", "telemetry", "config", "http", "notify", "process")
@@ -77,6 +77,7 @@ def exported(role: str, module: ModuleType) -> type:
             return getattr(instance, name)
 
     # What is there by now stays for good. A collection within a call would look at all of it, and write to all of it.
+    _rehearsal.rehearse(role)
     gc.collect()
     _immortal.tell()
     gc.freeze()
