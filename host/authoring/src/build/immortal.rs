@@ -153,7 +153,8 @@ mod tests {
         let length = memory(&objects, |_| ())[1].bytes.len();
         let begin = length - 7 * WORD_BYTES - MARK.len();
         for at in begin..length {
-            for damage in [|bytes: &mut Vec<u8>, at: usize| bytes.truncate(at), |bytes, at| bytes[at] ^= 4] {
+            let damages: [fn(&mut Vec<u8>, usize); 2] = [Vec::truncate, |bytes, at| bytes[at] ^= 4];
+            for damage in damages {
                 let mut pieces = memory(&objects, |_| ());
                 damage(&mut pieces[1].bytes, at);
                 assert_eq!(mark(&mut pieces), 0, "{at}");
