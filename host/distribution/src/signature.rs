@@ -244,10 +244,19 @@ impl SignatureFile {
         component: &[u8],
         publishers: &'p [Publisher],
     ) -> Result<&'p Publisher, SignatureError> {
+        self.verify_known(component, Digest::of(component), publishers)
+    }
+
+    /// As [`SignatureFile::verify`], of a component with the digest `found`.
+    pub(crate) fn verify_known<'p>(
+        &self,
+        component: &[u8],
+        found: Digest,
+        publishers: &'p [Publisher],
+    ) -> Result<&'p Publisher, SignatureError> {
         if let Some(content) = &self.content {
             return content.verify(component, publishers);
         }
-        let found = Digest::of(component);
         let manifest = ImageManifest::parse(&self.manifest).map_err(SignatureError::Artifact)?;
         let layer = manifest.component().map_err(SignatureError::Artifact)?;
         if layer.digest != found || layer.size != component.len() as u64 {

@@ -234,13 +234,27 @@ impl Trust {
         manifest: &Manifest,
         signature: Option<&SignatureFile>,
     ) -> Result<Identity, Refusal> {
+        self.judge_known(bytes, Digest::of(bytes), manifest, signature)
+    }
+
+    /// As [`Trust::judge`], of a component whose digest the caller has found out.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not, and what to do.
+    pub fn judge_known(
+        &self,
+        bytes: &[u8],
+        digest: Digest,
+        manifest: &Manifest,
+        signature: Option<&SignatureFile>,
+    ) -> Result<Identity, Refusal> {
         let name = manifest.name.0.clone();
-        let digest = Digest::of(bytes);
         let pins = self.pins.get(&name);
         if pins.is_some_and(|pins| !pins.contains(&digest)) {
             return Err(Refusal::OtherThanGranted { name, digest });
         }
-        let (signer, why_not) = match signature.map(|file| file.verify(bytes, &self.publishers)) {
+        let (signer, why_not) = match signature.map(|file| file.verify_known(bytes, digest, &self.publishers))
+        {
             None => (None, None),
             Some(Ok(publisher)) => (Some(publisher), None),
             Some(Err(unknown @ SignatureError::UnknownKey { .. })) => (None, Some(Box::new(unknown))),

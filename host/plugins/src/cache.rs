@@ -6,10 +6,13 @@
 //! - a file is loaded only if its digest is the one noted when it was written: it is computed again at the first load after each
 //!   boot, and whenever the file is not, by inode, size and times, the one for which it was computed since (ADR 12)
 //! - a component in here has been admitted: admission stands before compilation, and its rules are part of the key
+//!
+//! Of large components copies are kept, too, by which their digest is known (`copies`).
 
-use crate::{contract, pack, precompiled};
+use crate::{contract, copies, pack, precompiled};
 use sha2::{Digest, Sha256};
 use std::{
+    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
@@ -122,9 +125,33 @@ impl Cache {
     pub(crate) fn store(&self, compiled: &[u8], digest: &str) -> io::Result<()> {
         let path = self.artefact(digest);
         self.make_room(u64::try_from(compiled.len()).unwrap_or(u64::MAX))?;
-        self.write(&path, compiled)?;
+        self.write(&path, &[compiled])?;
         // After the artefact: until this stands, nothing is loaded.
-        self.write(&digest_file(&path), pack::digest(compiled).as_bytes())
+        self.write(&digest_file(&path), &[pack::digest(compiled).as_bytes()])
+    }
+
+    /// The digest of a component, and whether it was found by a copy of it and not computed.
+    pub(crate) fn digest(&self, component: &[u8]) -> (String, bool) {
+        let known = copies::place(&self.folder, component).map(|place| copies::digest(&place, component));
+        match known {
+            Some(Ok(Some(digest))) => return (digest, true),
+            Some(Err(error)) => tracing::debug!(%error, "Cannot read the copy of a component."),
+            Some(Ok(None)) | None => {}
+        }
+        (pack::digest(component), false)
+    }
+
+    /// Keeps a copy of a large component with its digest, if there is room.
+    pub(crate) fn keep_copy(&self, component: &[u8], digest: &str) -> io::Result<()> {
+        let Some(place) = copies::place(&self.folder, component) else { return Ok(()) };
+        let head = copies::head(digest);
+        let bytes = u64::try_from(head.len() + component.len()).unwrap_or(u64::MAX);
+        // Native code takes longer to make than a digest: none of it goes for a copy.
+        let total: u64 = self.files()?.iter().map(|(_, length, _)| length).sum();
+        if total.saturating_add(bytes) > self.bytes_max {
+            return Ok(());
+        }
+        self.write(&place, &[head.as_bytes(), component])
     }
 
     fn artefact(&self, digest: &str) -> PathBuf {
@@ -160,7 +187,8 @@ impl Cache {
             return Ok(None);
         }
         if let Some(identity) = identity
-            && let Err(error) = self.write(&digest_file(path), format!("{noted}\n{identity}").as_bytes())
+            && let Err(error) =
+                self.write(&digest_file(path), &[noted.as_bytes(), b"\n", identity.as_bytes()])
         {
             tracing::debug!(path = %path.display(), %error, "Cannot note that a compiled plugin was checked.");
         }
@@ -188,32 +216,38 @@ impl Cache {
         ))
     }
 
-    /// Writes a file whole, by rename.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a file whole, of these parts, by rename.
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let number = WRITES.fetch_add(1, Relaxed);
         let temporary = path.with_extension(format!("{}-{number}.part", std::process::id()));
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
         file.sync_all()?;
         fs::rename(&temporary, path)
     }
 
-    /// Removes the least recently written files until `bytes` more fit.
-    fn make_room(&self, bytes: u64) -> io::Result<()> {
+    /// Native code and copies: when each was written, its length, and where it is.
+    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
-            if metadata.is_file() && entry.path().extension().is_some_and(|extension| extension == "cwasm") {
-                files.push((
-                    metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    metadata.len(),
-                    entry.path(),
-                ));
+            let path = entry.path();
+            let counts = |extension: &OsStr| extension == "cwasm" || extension == copies::EXTENSION;
+            if metadata.is_file() && path.extension().is_some_and(counts) {
+                files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
             }
         }
+        Ok(files)
+    }
+
+    /// Removes the least recently written files until `bytes` more fit.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut files = self.files()?;
         let mut total: u64 = files.iter().map(|(_, length, _)| length).sum();
         files.sort();
         for (_, length, path) in files {
@@ -303,6 +337,33 @@ mod tests {
         fs::write(&path, b"native code and more").unwrap();
         pretend(&path);
         assert!(!is_good(&cache, &path));
+    }
+
+    /// Guarantees: the digest of a component that a copy is kept of is right, and so is that of one that differs where no place shows it;
+    /// a copy never takes the room of native code, and goes when native code needs it.
+    #[test]
+    fn copies_are_kept_where_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = cache(folder.path());
+        cache.bytes_max = 3 << 20;
+        let copies = || {
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            names.filter(|path| path.extension().unwrap() == copies::EXTENSION).count()
+        };
+        let component = vec![7; 2 << 20];
+        let digest = pack::digest(&component);
+        cache.keep_copy(&component, &digest).unwrap();
+        assert_eq!((cache.digest(&component), copies()), ((digest.clone(), true), 1));
+        let mut other = component.clone();
+        other[1 << 20] = 8;
+        assert_eq!(cache.digest(&other), (pack::digest(&other), false));
+
+        cache.store(&vec![1; 2 << 20], "abc").unwrap();
+        assert_eq!(copies(), 0);
+        cache.keep_copy(&component, &digest).unwrap();
+        assert_eq!(copies(), 0);
+        assert!(is_good(&cache, &cache.artefact("abc")));
+        assert_eq!(cache.digest(&component), (digest, false));
     }
 
     /// Guarantees: a file that was written just now is not known by its times: they may still be those of the next write.

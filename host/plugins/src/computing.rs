@@ -12,7 +12,7 @@
 use salve_model::Tenant;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     task::Poll,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -66,7 +66,10 @@ pub(crate) struct Shares {
 
 impl Shares {
     pub(crate) fn new(guest_threads: Option<usize>) -> Self {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        // Asked once: to answer, files of control groups are read.
+        static CORES: LazyLock<usize> =
+            LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let cores = || *CORES;
         Self { guest_threads: guest_threads.unwrap_or_else(cores).max(1), of_tenants: Mutex::default() }
     }
 

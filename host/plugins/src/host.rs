@@ -15,7 +15,6 @@ use crate::{
     guest_log::{LogSink, TracingSink},
     manifest::{Manifest, ManifestError, Role},
     meter::Ticker,
-    pack,
     parameters::ParameterSchema,
     turns::Turns,
 };
@@ -165,6 +164,22 @@ pub struct LoadStats {
     pub from_cache: bool,
     /// From opening the file to a plugin that can be called.
     pub elapsed: Duration,
+}
+
+/// A component that was read, and its digest; only [`PluginHost::identify`] says which digest it has.
+#[derive(Debug, Clone)]
+pub struct Identified<'a> {
+    bytes: &'a [u8],
+    digest: String,
+    from_copy: bool,
+}
+
+impl Identified<'_> {
+    /// SHA-256 of the component, lower-case hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
 }
 
 /// A plugin that can be called.
@@ -430,7 +445,14 @@ impl PluginHost {
     pub fn load(&self, path: &Path) -> Result<Arc<Plugin>, LoadError> {
         let began = Instant::now();
         let bytes = read_bounded(path, self.0.config.component_bytes_max)?;
-        self.load_bytes_since(path, &bytes, began)
+        self.load_since(path, &self.identify(&bytes), began)
+    }
+
+    /// Finds the digest of a component that was read already; of a large one that was loaded before, without computing it.
+    #[must_use]
+    pub fn identify<'a>(&self, bytes: &'a [u8]) -> Identified<'a> {
+        let (digest, from_copy) = self.0.cache.digest(bytes);
+        Identified { bytes, digest, from_copy }
     }
 
     /// Loads a component that was read already; `path` is for messages.
@@ -438,7 +460,16 @@ impl PluginHost {
     /// # Errors
     /// As [`PluginHost::load`].
     pub fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
-        self.load_bytes_since(path, bytes, Instant::now())
+        let began = Instant::now();
+        self.load_since(path, &self.identify(bytes), began)
+    }
+
+    /// Loads a component whose digest was asked for already; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`PluginHost::load`].
+    pub fn load_identified(&self, path: &Path, component: &Identified<'_>) -> Result<Arc<Plugin>, LoadError> {
+        self.load_since(path, component, Instant::now())
     }
 
     /// One at a time, since each uses as many cores as there are; but small ones, which are soon done, do not wait for large
@@ -454,7 +485,13 @@ impl PluginHost {
         }
     }
 
-    fn load_bytes_since(&self, path: &Path, bytes: &[u8], began: Instant) -> Result<Arc<Plugin>, LoadError> {
+    fn load_since(
+        &self,
+        path: &Path,
+        component: &Identified<'_>,
+        began: Instant,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        let Identified { bytes, digest, from_copy } = component;
         let refused = |source| LoadError::Refused { path: path.to_owned(), source };
         let compile = |error: wasmtime::Error| LoadError::Compile {
             path: path.to_owned(),
@@ -473,15 +510,14 @@ impl PluginHost {
                 },
             )?;
 
-        let digest = pack::digest(bytes);
         let engine = &self.0.engine;
-        let cached = self.0.cache.load(engine, &digest);
+        let cached = self.0.cache.load(engine, digest);
         let from_cache = cached.is_some();
         let component = match cached {
             Some(component) => component,
             None => {
                 admission::admit(bytes, &manifest).map_err(refused)?;
-                self.compile(bytes, &digest)
+                self.compile(bytes, digest)
                     .map_err(|message| LoadError::Compile { path: path.to_owned(), message })?
             }
         };
@@ -495,12 +531,16 @@ impl PluginHost {
         let reads_telemetry =
             component.component_type().imports(engine).any(|(name, _)| contract::is_telemetry(name));
         let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
+        // Only now: of what is refused nothing is kept.
+        if !from_copy && let Err(error) = self.0.cache.keep_copy(bytes, digest) {
+            tracing::debug!(%error, "Cannot keep a copy of a component; its digest will be computed again.");
+        }
         let counters = PluginCounters::default();
         let config = &self.0.config;
         Ok(Arc::new(Plugin {
             identity: Arc::new(PluginIdentity {
                 manifest,
-                digest,
+                digest: digest.clone(),
                 limits,
                 counters,
                 computing: Shares::new(config.guest_threads),
@@ -538,7 +578,9 @@ fn read_bounded(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, LoadError> {
         return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
     }
     let file = fs::File::open(path).map_err(read)?;
-    let mut bytes = Vec::new();
+    let length = file.metadata().map_err(read)?.len().min(limit_bytes);
+    // One more, so that its end is seen without making more room.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit_bytes {
         return Err(LoadError::TooLarge { path: path.to_owned(), limit_bytes });

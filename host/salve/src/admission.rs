@@ -111,8 +111,11 @@ impl Admission {
             let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
             return Ok((plugin, bytes));
         };
-        let Admitted { identity, signature, trust, signatures } = self.judge(path, &bytes, &manifest)?;
-        let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
+        let component = host.identify(&bytes);
+        let digest = component.digest().parse().unwrap_or_else(|_| Digest::of(&bytes));
+        let Admitted { identity, signature, trust, signatures } =
+            self.judge(path, &bytes, digest, &manifest)?;
+        let plugin = host.load_identified(path, &component).map_err(|error| Refused::of_load(&error))?;
         if let Some(signature) = signature.filter(|_| self.remembers && identity.basis == Basis::Signed) {
             signatures.keep(identity.digest, &signature);
         }
@@ -139,19 +142,24 @@ impl Admission {
     /// # Errors
     /// [`Refused`]: it may not load.
     pub fn identity(&self, path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Identity, Refused> {
-        self.judge(path, bytes, manifest).map(|admitted| admitted.identity)
+        self.judge(path, bytes, Digest::of(bytes), manifest).map(|admitted| admitted.identity)
     }
 
-    fn judge(&self, path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Admitted, Refused> {
+    fn judge(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        digest: Digest,
+        manifest: &Manifest,
+    ) -> Result<Admitted, Refused> {
         let (trust, signatures) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.trust.clone(), state.signatures.clone())
         };
         let trust = trust.map_err(|why| Refused { why, digest: None })?;
-        let digest = Digest::of(bytes);
         let admitted = Trust::signature_beside(path, manifest).and_then(|beside| {
             let signature = beside.or_else(|| signatures.get(digest));
-            let identity = trust.judge(bytes, manifest, signature.as_ref())?;
+            let identity = trust.judge_known(bytes, digest, manifest, signature.as_ref())?;
             Ok((identity, signature))
         });
         match admitted {
