@@ -29,23 +29,23 @@ class Request {
 }
 
 const step = (given, path) => ({
-  capability: check.text(given?.capability, `${path}.capability`),
-  verb: check.text(given.verb, `${path}.verb`),
-  target: check.text(given.target, `${path}.target`),
-  arguments: check.text(given.arguments, `${path}.arguments`),
-  before: check.optionalText(given.before, `${path}.before`),
-  after: check.optionalText(given.after, `${path}.after`),
-  inverse: check.optionalText(given.inverse, `${path}.inverse`),
+  capability: check.text(given?.capability, path, "capability"),
+  verb: check.text(given.verb, path, "verb"),
+  target: check.text(given.target, path, "target"),
+  arguments: check.text(given.arguments, path, "arguments"),
+  before: check.optionalText(given.before, path, "before"),
+  after: check.optionalText(given.after, path, "after"),
+  inverse: check.optionalText(given.inverse, path, "inverse"),
 });
 
 const expectation = (given, path) => ({
-  service: check.text(given?.service, `${path}.service`),
-  signal: check.text(given.signal, `${path}.signal`),
-  lower: check.optionalNumber(given.lower, `${path}.lower`),
-  upper: check.optionalNumber(given.upper, `${path}.upper`),
-  withinMs: check.whole(given.withinMs, `${path}.withinMs`),
-  holdMs: check.whole(given.holdMs, `${path}.holdMs`),
-  samplesMin: check.whole32(given.samplesMin, `${path}.samplesMin`),
+  service: check.text(given?.service, path, "service"),
+  signal: check.text(given.signal, path, "signal"),
+  lower: check.optionalNumber(given.lower, path, "lower"),
+  upper: check.optionalNumber(given.upper, path, "upper"),
+  withinMs: check.whole(given.withinMs, path, "withinMs"),
+  holdMs: check.whole(given.holdMs, path, "holdMs"),
+  samplesMin: check.whole32(given.samplesMin, path, "samplesMin"),
 });
 
 function proposal(given) {

@@ -14,25 +14,25 @@ const incidentOf = (raw) => ({
 });
 
 const evidence = (given, path) => ({
-  text: check.text(given?.text, `${path}.text`),
-  reference: check.text(given.reference ?? "", `${path}.reference`),
-  weight: check.number(given.weight ?? 0, `${path}.weight`),
+  text: check.text(given?.text, path, "text"),
+  reference: check.text(given.reference ?? "", path, "reference"),
+  weight: check.number(given.weight ?? 0, path, "weight"),
 });
 
 const hypothesis = (given, path) => ({
-  suspect: check.text(given?.suspect, `${path}.suspect`),
-  mechanism: check.text(given.mechanism, `${path}.mechanism`),
-  probability: check.number(given.probability, `${path}.probability`),
+  suspect: check.text(given?.suspect, path, "suspect"),
+  mechanism: check.text(given.mechanism, path, "mechanism"),
+  probability: check.number(given.probability, path, "probability"),
   evidence: check.list(given.evidence ?? [], `${path}.evidence`, evidence),
-  extra: check.attributes(given.extra, `${path}.extra`),
+  extra: check.attributes(given.extra, path, "extra"),
 });
 
 const suggestion = (given, path) => ({
-  action: check.text(given?.action, `${path}.action`),
-  target: check.text(given.target?.id ?? given.target, `${path}.target`),
+  action: check.text(given?.action, path, "action"),
+  target: check.text(given.target?.id ?? given.target, path, "target"),
   parameters:
     typeof given.parameters === "string" ? check.text(given.parameters, path) : JSON.stringify(given.parameters ?? {}),
-  reason: check.text(given.reason ?? "", `${path}.reason`),
+  reason: check.text(given.reason ?? "", path, "reason"),
 });
 
 function findings(given) {

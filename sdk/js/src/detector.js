@@ -29,18 +29,18 @@ export function zeroScores(points) {
 }
 
 const observation = (given, path) => ({
-  series: check.whole32(given?.series, `${path}.series`),
-  time: check.whole(given.time, `${path}.time`),
-  kind: check.oneOf(given.kind, `${path}.kind`, KINDS),
-  rising: check.boolean(given.rising, `${path}.rising`),
-  score: check.number(given.score, `${path}.score`),
-  confidence: check.number(given.confidence, `${path}.confidence`),
-  value: check.number(given.value, `${path}.value`),
-  expected: check.number(given.expected, `${path}.expected`),
-  lower: check.number(given.lower, `${path}.lower`),
-  upper: check.number(given.upper, `${path}.upper`),
-  reason: check.text(given.reason, `${path}.reason`),
-  extra: check.attributes(given.extra, `${path}.extra`),
+  series: check.whole32(given?.series, path, "series"),
+  time: check.whole(given.time, path, "time"),
+  kind: check.oneOf(given.kind, path, "kind", KINDS),
+  rising: check.boolean(given.rising, path, "rising"),
+  score: check.number(given.score, path, "score"),
+  confidence: check.number(given.confidence, path, "confidence"),
+  value: check.number(given.value, path, "value"),
+  expected: check.number(given.expected, path, "expected"),
+  lower: check.number(given.lower, path, "lower"),
+  upper: check.number(given.upper, path, "upper"),
+  reason: check.text(given.reason, path, "reason"),
+  extra: check.attributes(given.extra, path, "extra"),
 });
 
 function output(given) {
@@ -62,18 +62,18 @@ function output(given) {
 }
 
 /** The batch as authors see it. */
-function batchOf(raw) {
-  const times = received.u64s(raw.times);
-  return {
-    ...raw,
-    sequence: received.u64(raw.sequence),
-    now: received.u64(raw.now),
-    added: raw.added.map(received.series),
-    removed: received.u32s(raw.removed),
-    series: received.u32s(raw.series),
-    times,
-  };
-}
+const batchOf = (raw) => ({
+  sequence: received.u64(raw.sequence),
+  now: received.u64(raw.now),
+  added: raw.added.map(received.series),
+  removed: received.u32s(raw.removed),
+  series: received.u32s(raw.series),
+  offsets: raw.offsets,
+  times: received.u64s(raw.times),
+  values: raw.values,
+  pointFlags: raw.pointFlags,
+  scores: raw.scores,
+});
 
 /**
  * Makes a detector of a class: `new Detector(parameters)`, `observe(batch)`, and `snapshot()` and `restore(state)` if there
