@@ -319,8 +319,11 @@ impl Arena {
     /// `control` is broken and healed anew: detectors, agents, policies and actions are at work.
     pub fn control_goes_on(&self) -> Result<()> {
         // The round under way may have been all but done before.
-        let enough = self.rounds() + 2;
-        self.wait("control is healed while others are attacked", || Ok(self.rounds() >= enough))
+        for _ in 0..2 {
+            let enough = self.rounds() + 1;
+            self.wait("control is healed while others are attacked", || Ok(self.rounds() >= enough))?;
+        }
+        Ok(())
     }
 
     /// Holds the breaking of `control`, for attacks on the kill switch.
