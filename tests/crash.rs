@@ -253,6 +253,11 @@ async fn a_web_hook_without_a_key_is_never_repeated() -> Result<()> {
         assert!(calls <= 1, "killed after sync {sync}: called {calls} times");
         if matches!(ending, Ending::NotReached) {
             assert_eq!((calls, outcome.as_str()), (1, "healed"), "no sync {sync}");
+            assert!(
+                sync > 8,
+                "a heal has at least eight durable steps, it was killed at {} of them",
+                sync - 1
+            );
             break;
         }
     }

@@ -13,6 +13,7 @@ mod support;
 
 use salve_model::call::{HttpRequest, Write};
 use salve_plugins::{ActionError, DetectorOptions, GuestErrorKind};
+use salve_tests::components;
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path, process::Command, sync::Arc};
 use support::{Bench, Tracker, block_on, points, request};
@@ -122,6 +123,20 @@ fn the_stepping_action_goes_step_by_step() {
         let planned: Vec<_> = plan.steps.iter().map(|step| step.arguments.clone()).collect();
         assert_eq!(written, planned);
     });
+}
+
+/// Guarantees: the interpreter tells the build which objects there are, and the build makes them immortal: it clears the list of
+/// thousands of addresses once it has. A newer interpreter that counts otherwise shows here, and not as slow calls.
+#[test]
+fn python_objects_of_the_build_are_immortal() {
+    let root = salve_tests::root();
+    let component = components::built(&root.join("examples/action-python"), &[&root.join("sdk/python")]);
+    let mark = b"salve-immortal-objects-1";
+    let lists = component.windows(mark.len()).enumerate().filter(|(_, bytes)| bytes == mark);
+    let cleared =
+        lists.map(|(at, _)| component[at + mark.len()..].iter().take_while(|byte| **byte == 0).count());
+    let bytes = cleared.max().expect("the SDK makes a list while a component is built");
+    assert!(bytes > 4 * 10_000, "the list is still there: {bytes} bytes of it are zero");
 }
 
 /// Scenario: usual points, a snapshot, a restart, an outlier. Guarantees: both detectors see the outlier and nothing else, also

@@ -4,8 +4,9 @@
 use crate::{
     Brokers, Intent, WriteOutcome,
     brokers::words,
-    planning::{Caller, Checked, config_state, unit},
+    planning::{Caller, Checked, config_state, object, unit},
     process::ABSENT,
+    registry::Registry,
 };
 use salve_model::{
     Attributes,
@@ -83,6 +84,10 @@ impl Brokers {
         intent: &Intent,
     ) -> Result<(WriteState, Option<String>, String), String> {
         let registry = self.shared.registry();
+        let object = object(&registry, &intent.tenant, &intent.call).map_err(|error| error.to_string())?;
+        if intent.objects != [object.clone()] {
+            return Err(format!("the target now stands for `{object}`"));
+        }
         let unit = unit(&registry, &intent.call.target).map_err(|error| error.to_string())?;
         let now = self.shared.supervisor.state(unit).map_err(|error| words(&error))?;
         let before = intent.before.as_deref().unwrap_or(ABSENT);
@@ -90,47 +95,38 @@ impl Brokers {
             ("stop", _, true) => (true, "it has stopped"),
             (_, true, _) => (false, "nothing has changed"),
             ("stop", ..) => (false, "another process runs"),
-            (_, false, true) => return Ok(self.finish_restart(intent, unit).await),
-            (_, false, false) => (true, "another process runs, so it was started"),
+            ("restart", _, true) if self.shared.supervisor.is_of_this_boot(before) => {
+                let now = self.start_again(intent, &registry, unit).await?;
+                tracing::warn!(incident = %intent.incident, target = %intent.call.target, "A restart that was cut off is finished.");
+                return Ok((
+                    WriteState::Applied,
+                    Some(now),
+                    "it was stopped, and is started again only now".into(),
+                ));
+            }
+            (_, _, true) => (false, "it does not run"),
+            (_, _, false) => (true, "another process runs, so it was started"),
         };
         let state = if applied { WriteState::Applied } else { WriteState::NotApplied };
         Ok((state, Some(now), note.into()))
     }
 
-    /// The process that was to be restarted is gone, and there is no new one.
-    async fn finish_restart(&self, intent: &Intent, unit: &str) -> (WriteState, Option<String>, String) {
-        match self.start_again(intent, unit).await {
-            Ok(now) => {
-                let note = "it was stopped, and is started again only now";
-                tracing::warn!(incident = %intent.incident, target = %intent.call.target, "A restart that was cut off is finished.");
-                (WriteState::Applied, Some(now), note.into())
-            }
-            Err(why) => {
-                tracing::error!(incident = %intent.incident, target = %intent.call.target, why, "A restart that was cut off cannot be finished.");
-                let note = format!("it was stopped, and is not started again: {why}");
-                (WriteState::NotApplied, Some(ABSENT.into()), note)
-            }
-        }
-    }
-
-    /// The second half of a restart. Its intent is in the ledger and licenses it; what would refuse the whole refuses the half.
-    async fn start_again(&self, intent: &Intent, unit: &str) -> Result<String, String> {
-        let registry = self.shared.registry();
-        let write = Write::ProcessRestart { target: intent.call.target.clone() };
+    /// The second half of a restart of which the first was made: the process is gone, and there is no new one. Its intent is in the
+    /// ledger and licenses it; what would refuse the whole refuses the half. Then the restart is made by half, which is neither the
+    /// state before nor the one that was planned, and people are told.
+    async fn start_again(&self, intent: &Intent, registry: &Registry, unit: &str) -> Result<String, String> {
+        let why_not = |why: String| format!("it was stopped, and is not started again: {why}");
         let caller = Caller { plugin: &intent.plugin, tenant: &intent.tenant, reads_telemetry: false };
-        let checked = Checked::from_write(&write);
-        let permitted = self.shared.permit(&registry, caller, &checked, intent.undo).await;
-        let (object, _) = permitted.map_err(|error| error.to_string())?;
-        if intent.objects != [object.clone()] {
-            return Err(format!("the target now stands for `{object}`"));
-        }
+        let checked = Checked::from_write(&Write::ProcessRestart { target: intent.call.target.clone() });
+        let permitted = self.shared.permit(registry, caller, &checked, intent.undo).await;
+        permitted.map_err(|error| why_not(error.to_string()))?;
         if registry.config.mode < Mode::Approve {
-            return Err("the mode no longer permits to act".into());
+            return Err(why_not("the mode no longer permits to act".into()));
         }
         if self.shared.paused().is_some() {
-            return Err("Salve is paused".into());
+            return Err(why_not("Salve is paused".into()));
         }
-        self.shared.supervisor.start(unit).await.map_err(|error| words(&error))
+        self.shared.supervisor.start(unit).await.map_err(|error| why_not(words(&error)))
     }
 
     async fn what_happened_to_key(

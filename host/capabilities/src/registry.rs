@@ -5,6 +5,7 @@ use crate::{
     config::file::FilePlace,
     http::address::{AddressPolicy, Origin},
     notify::Template,
+    process::START_ID,
     storage,
 };
 use salve_model::{Target, TargetId};
@@ -196,6 +197,9 @@ fn check_unit(unit: &UnitConfig) -> Result<(), SettingsError> {
     let salve = std::env::current_exe().ok().and_then(|path| inode(&path));
     if salve.is_some() && inode(program) == salve {
         return wrong("the program is Salve itself, which does not supervise itself".into());
+    }
+    if unit.environment.contains_key(START_ID) {
+        return wrong(format!("`environment` sets `{START_ID}`, which Salve sets itself; leave it out"));
     }
     if unit.stop_grace_ms > 20_000 {
         return wrong("`stop_grace_ms` is above 20,000, so a paused Salve could still act".into());

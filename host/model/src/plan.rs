@@ -114,7 +114,7 @@ pub enum WriteState {
     Applied,
     /// It did not happen.
     NotApplied,
-    /// Nobody can tell.
+    /// Nobody can tell; or it happened by half, and a person must look.
     Unknown,
 }
 

@@ -9,10 +9,9 @@
 //!
 //! Of large components copies are kept, too, by which their digest is known (`copies`).
 
-use crate::{contract, copies, pack, precompiled};
+use crate::{contract, copies, engine::DENSE_IMAGE_BYTES, pack, precompiled};
 use sha2::{Digest, Sha256};
 use std::{
-    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
@@ -89,6 +88,8 @@ impl Cache {
         }
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        // Native code knows how its memory is laid out, and the engine does not look at it again.
+        DENSE_IMAGE_BYTES.hash(&mut hasher);
         ADMISSION_VERSION.hash(&mut hasher);
         for version in contract::ContractVersion::ALL {
             version.wit().hash(&mut hasher);
@@ -124,7 +125,7 @@ impl Cache {
     /// Keeps what was compiled of the component with this digest.
     pub(crate) fn store(&self, compiled: &[u8], digest: &str) -> io::Result<()> {
         let path = self.artefact(digest);
-        self.make_room(u64::try_from(compiled.len()).unwrap_or(u64::MAX))?;
+        self.make_room(self.files()?, u64::try_from(compiled.len()).unwrap_or(u64::MAX))?;
         self.write(&path, &[compiled])?;
         // After the artefact: until this stands, nothing is loaded.
         self.write(&digest_file(&path), &[pack::digest(compiled).as_bytes()])
@@ -141,16 +142,18 @@ impl Cache {
         (pack::digest(component), false)
     }
 
-    /// Keeps a copy of a large component with its digest, if there is room.
+    /// Keeps a copy of a large component with its digest, if there is room beside native code, which takes longer to make than a
+    /// digest; older copies leave.
     pub(crate) fn keep_copy(&self, component: &[u8], digest: &str) -> io::Result<()> {
         let Some(place) = copies::place(&self.folder, component) else { return Ok(()) };
         let head = copies::head(digest);
         let bytes = u64::try_from(head.len() + component.len()).unwrap_or(u64::MAX);
-        // Native code takes longer to make than a digest: none of it goes for a copy.
-        let total: u64 = self.files()?.iter().map(|(_, length, _)| length).sum();
-        if total.saturating_add(bytes) > self.bytes_max {
+        let files = self.files()?;
+        let native_bytes: u64 = files.iter().filter(|file| file.is_native).map(|file| file.bytes).sum();
+        if native_bytes.saturating_add(bytes) > self.bytes_max {
             return Ok(());
         }
+        self.make_room(files, bytes)?;
         self.write(&place, &[head.as_bytes(), component])
     }
 
@@ -230,36 +233,45 @@ impl Cache {
         fs::rename(&temporary, path)
     }
 
-    /// Native code and copies: when each was written, its length, and where it is.
-    fn files(&self) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+    /// Native code and copies.
+    fn files(&self) -> io::Result<Vec<Kept>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
-            let path = entry.path();
-            let counts = |extension: &OsStr| extension == "cwasm" || extension == copies::EXTENSION;
-            if metadata.is_file() && path.extension().is_some_and(counts) {
-                files.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len(), path));
+            let (metadata, path) = (entry.metadata()?, entry.path());
+            let is_native = path.extension().is_some_and(|extension| extension == "cwasm");
+            let is_copy = path.extension().is_some_and(|extension| extension == copies::EXTENSION);
+            if metadata.is_file() && (is_native || is_copy) {
+                let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                files.push(Kept { is_native, written, bytes: metadata.len(), path });
             }
         }
         Ok(files)
     }
 
-    /// Removes the least recently written files until `bytes` more fit.
-    fn make_room(&self, bytes: u64) -> io::Result<()> {
-        let mut files = self.files()?;
-        let mut total: u64 = files.iter().map(|(_, length, _)| length).sum();
+    /// Removes files until `bytes` more fit: copies first, and of each kind the least recently written.
+    fn make_room(&self, mut files: Vec<Kept>, bytes: u64) -> io::Result<()> {
+        let mut total: u64 = files.iter().map(|file| file.bytes).sum();
         files.sort();
-        for (_, length, path) in files {
+        for file in files {
             if total.saturating_add(bytes) <= self.bytes_max {
                 break;
             }
-            fs::remove_file(digest_file(&path)).or_else(ignore_missing)?;
-            fs::remove_file(&path)?;
-            total -= length;
+            fs::remove_file(digest_file(&file.path)).or_else(ignore_missing)?;
+            fs::remove_file(&file.path)?;
+            total -= file.bytes;
         }
         Ok(())
     }
+}
+
+/// A file in the folder, in the order in which they leave.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
+    is_native: bool,
+    written: SystemTime,
+    bytes: u64,
+    path: PathBuf,
 }
 
 /// A file that is gone already need not be removed.
@@ -339,31 +351,46 @@ mod tests {
         assert!(!is_good(&cache, &path));
     }
 
-    /// Guarantees: the digest of a component that a copy is kept of is right, and so is that of one that differs where no place shows it;
-    /// a copy never takes the room of native code, and goes when native code needs it.
+    /// Guarantees: the digest of a component that a copy is kept of is right, and so is that of one that differs where no place shows it.
     #[test]
-    fn copies_are_kept_where_there_is_room() {
+    fn digests_are_known_by_copies() {
         let folder = tempfile::tempdir().unwrap();
         let mut cache = cache(folder.path());
         cache.bytes_max = 3 << 20;
-        let copies = || {
-            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-            names.filter(|path| path.extension().unwrap() == copies::EXTENSION).count()
-        };
         let component = vec![7; 2 << 20];
         let digest = pack::digest(&component);
+        assert_eq!(cache.digest(&component), (digest.clone(), false));
         cache.keep_copy(&component, &digest).unwrap();
-        assert_eq!((cache.digest(&component), copies()), ((digest.clone(), true), 1));
-        let mut other = component.clone();
+        assert_eq!(cache.digest(&component), (digest, true));
+        let mut other = component;
         other[1 << 20] = 8;
         assert_eq!(cache.digest(&other), (pack::digest(&other), false));
+    }
 
-        cache.store(&vec![1; 2 << 20], "abc").unwrap();
-        assert_eq!(copies(), 0);
-        cache.keep_copy(&component, &digest).unwrap();
-        assert_eq!(copies(), 0);
-        assert!(is_good(&cache, &cache.artefact("abc")));
-        assert_eq!(cache.digest(&component), (digest, false));
+    /// Guarantees: a copy never takes the room of native code, neither when it is written nor when native code needs room, however old
+    /// that is; it takes the room of older copies.
+    #[test]
+    fn copies_leave_before_native_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = cache(folder.path());
+        cache.bytes_max = 5 << 20;
+        let component = |byte: u8| vec![byte; 2 << 20];
+        let is_known = |cache: &Cache, byte: u8| cache.digest(&component(byte)).1;
+        let keep = |cache: &Cache, byte: u8| {
+            cache.keep_copy(&component(byte), &pack::digest(&component(byte))).unwrap();
+        };
+        cache.store(&component(1), "old").unwrap();
+        keep(&cache, 2);
+        assert!(is_known(&cache, 2));
+        keep(&cache, 3);
+        assert!(!is_known(&cache, 2) && is_known(&cache, 3));
+        cache.store(&component(4), "new").unwrap();
+        assert!(!is_known(&cache, 3));
+        keep(&cache, 5);
+        assert!(!is_known(&cache, 5), "there is no room beside native code");
+        for digest in ["old", "new"] {
+            assert!(is_good(&cache, &cache.artefact(digest)), "{digest}");
+        }
     }
 
     /// Guarantees: a file that was written just now is not known by its times: they may still be those of the next write.

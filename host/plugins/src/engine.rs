@@ -11,7 +11,7 @@ const HOST_STACK_BYTES: usize = 1 << 20;
 /// components many more, but few of those live at one time.
 const CORE_INSTANCES_EACH: u32 = 8;
 /// Memory as a build leaves it is mapped up to this size, whatever gaps it has.
-const DENSE_IMAGE_BYTES: u64 = 32 << 20;
+pub(crate) const DENSE_IMAGE_BYTES: u64 = 32 << 20;
 /// Idle instances whose memory stays mapped for the next call of the same plugin.
 const UNUSED_INSTANCES_KEPT: u32 = 16;
 

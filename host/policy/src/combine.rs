@@ -38,9 +38,13 @@ pub(crate) fn combine(
     decision
 }
 
+/// To wait does nothing, so nothing of it can be forbidden or impossible; but for a remedy that is, nobody need wait.
+fn waits_for_anything(proposal: &Proposal) -> bool {
+    proposal.verdict == Verdict::Wait && (proposal.action == "*" || proposal.target.0 == "*")
+}
+
 fn forbidden(proposal: &Proposal, forbidding: &[Proposal]) -> Option<String> {
-    // To wait does nothing: there is nothing to forbid.
-    if proposal.verdict == Verdict::Wait {
+    if waits_for_anything(proposal) {
         return None;
     }
     let matches = |pattern: &str, value: &str| pattern == "*" || pattern == value;
@@ -57,7 +61,7 @@ fn forbidden(proposal: &Proposal, forbidding: &[Proposal]) -> Option<String> {
 
 /// An action that is not loaded, or not granted there, cannot be tried.
 fn impossible(proposal: &Proposal, catalogue: &[CatalogueEntry]) -> Option<String> {
-    if proposal.verdict == Verdict::Wait {
+    if waits_for_anything(proposal) {
         return None;
     }
     let Some(entry) = catalogue.iter().find(|entry| entry.action == proposal.action) else {
@@ -123,6 +127,8 @@ mod tests {
                 proposal("a", Act, "config", "c", 1),
                 proposal("b", Never, "*", "a", -5),
                 proposal("b", Wait, "*", "*", 0),
+                proposal("b", Wait, "config", "a", 1),
+                proposal("b", Wait, "config", "c", 1),
                 proposal("b", Act, "config", "b", 2),
             ],
             &catalogue(),

@@ -13,6 +13,7 @@ mod supervisor;
 mod unit;
 
 pub(crate) use supervisor::Supervisor;
+pub(crate) use unit::START_ID;
 
 use salve_model::TargetId;
 use std::path::PathBuf;

@@ -127,22 +127,26 @@ pub(crate) fn session_members(leader: i32) -> Vec<(i32, u64)> {
         .collect()
 }
 
-/// The youngest session leader that was started at or after `since_ticks` and has `variable` (`NAME=value`) in its environment,
-/// which a shell hands on to what it becomes, or runs exactly `command`, if it has written over its environment.
+/// The session leader that was started at or after `since_ticks` with `variable` (`NAME=value`) in its environment, which a shell
+/// hands on to what it becomes, and to its children: so the oldest. If none has it, since it has written over its environment, the
+/// youngest that runs exactly `command`.
 pub(crate) fn find_leader(variable: &str, command: &[String], since_ticks: u64) -> Option<(i32, u64)> {
     let mut line = command.join("\0").into_bytes();
     line.push(0);
-    let has_variable = |pid: i32| {
+    let leaders: Vec<(i32, u64)> = pids()
+        .filter_map(|pid| Some((pid, stat(pid).ok()?)))
+        .filter(|(pid, stat)| stat.session == *pid && stat.start_ticks >= since_ticks && stat.state != 'Z')
+        .map(|(pid, stat)| (pid, stat.start_ticks))
+        .collect();
+    let has_variable = |(pid, _): &&(i32, u64)| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
     };
-    let has_command = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line);
-    pids()
-        .filter_map(|pid| Some((pid, stat(pid).ok()?)))
-        .filter(|(pid, stat)| stat.session == *pid && stat.start_ticks >= since_ticks && stat.state != 'Z')
-        .filter(|(pid, _)| has_variable(*pid) || has_command(*pid))
-        .map(|(pid, stat)| (pid, stat.start_ticks))
-        .max_by_key(|(_, start_ticks)| *start_ticks)
+    let has_command =
+        |(pid, _): &&(i32, u64)| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line);
+    let by_age = |(pid, start_ticks): &&(i32, u64)| (*start_ticks, *pid);
+    let named = leaders.iter().filter(has_variable).min_by_key(by_age);
+    named.or_else(|| leaders.iter().filter(has_command).max_by_key(by_age)).copied()
 }
 
 #[cfg(test)]

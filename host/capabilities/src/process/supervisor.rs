@@ -88,7 +88,7 @@ impl Supervisor {
             let (unit, ran_since_boot) = self.add(config, targets);
             if config.autostart
                 && !ran_since_boot
-                && let Err(error) = unit.start(&self.boot)
+                && let Err(error) = unit.start(&self.boot, true)
             {
                 errors.push(error);
             }
@@ -122,6 +122,10 @@ impl Supervisor {
         };
         match found.and_then(|(pid, start_ticks)| unit::open(pid, start_ticks, &self.boot)) {
             Some(running) => unit.take(running, ProcessEventKind::Adopted),
+            // Salve died before the process was there: it has not run yet.
+            None if record.starting.as_ref().is_some_and(|starting| starting.is_first) => {
+                return (unit, false);
+            }
             None if record.last_exit.is_none() => {
                 let words = "ended while Salve was not running".to_owned();
                 if let Some(identity) = &record.identity {
@@ -141,6 +145,11 @@ impl Supervisor {
     /// `pid=…,start=…,boot=…` or `absent`.
     pub(crate) fn state(&self, name: &str) -> Result<String, ProcessError> {
         Ok(unit::state_words(self.unit(name)?.running().as_ref()))
+    }
+
+    /// Whether a state that [`Supervisor::state`] gave is of a process of this boot. What ran before it nobody has stopped.
+    pub(crate) fn is_of_this_boot(&self, state: &str) -> bool {
+        state.ends_with(&format!(",boot={}", self.boot.id))
     }
 
     pub(crate) fn states(&self) -> Vec<UnitState> {
@@ -184,7 +193,7 @@ impl Supervisor {
     pub(crate) async fn start(&self, name: &str) -> Result<String, ProcessError> {
         let (unit, boot) = (self.unit(name)?, self.boot.clone());
         // Starting waits for fork, exec and the record's fsync.
-        blocking(move || unit.start(&boot)).await
+        blocking(move || unit.start(&boot, false)).await
     }
 
     /// Ends a unit's process, the rest of its session too; gives its new state.
@@ -235,7 +244,7 @@ impl Unit {
         lock(&self.inner).running.clone().filter(|running| !unit::ended(&running.pidfd))
     }
 
-    fn start(self: &Arc<Self>, boot: &Boot) -> Result<String, ProcessError> {
+    fn start(self: &Arc<Self>, boot: &Boot, is_first: bool) -> Result<String, ProcessError> {
         if let Some(running) = self.running() {
             return Err(ProcessError::RunsAlready {
                 unit: self.name.clone(),
@@ -244,7 +253,8 @@ impl Unit {
         }
         let config = lock(&self.inner).config.clone();
         let look = |source| ProcessError::Look { unit: self.name.clone(), pid: 0, source };
-        let starting = Starting { ticks: procfs::now_ticks().map_err(look)?, id: storage::unique() };
+        let starting =
+            Starting { ticks: procfs::now_ticks().map_err(look)?, id: storage::unique(), is_first };
         let mut record = Record {
             boot: boot.id.clone(),
             starting: Some(starting.clone()),

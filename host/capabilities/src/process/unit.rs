@@ -48,8 +48,11 @@ pub(super) struct Record {
 pub(super) struct Starting {
     /// When the start was begun.
     pub(super) ticks: u64,
-    /// Value of [`START_ID`] in its environment; no other start has the same.
+    /// Value of [`START_ID`] in its environment; no other start on this machine has the same.
     pub(super) id: String,
+    /// It is the first start since the machine was booted, which nobody asked for but `autostart`.
+    #[serde(default)]
+    pub(super) is_first: bool,
 }
 
 impl Starting {
@@ -60,7 +63,7 @@ impl Starting {
 }
 
 /// Environment variable that Salve sets besides those of `[[process]]`.
-const START_ID: &str = "UNIT_START_ID";
+pub(crate) const START_ID: &str = "UNIT_START_ID";
 
 impl Record {
     pub(super) fn path(state_dir: &Path, unit: &str) -> PathBuf {

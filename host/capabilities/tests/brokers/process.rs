@@ -173,6 +173,17 @@ async fn refuses_itself() {
     }
 }
 
+/// Guarantees: the variable by which Salve finds a process again is Salve's alone.
+#[tokio::test]
+async fn refuses_a_start_id() {
+    let mut bench = Bench::new();
+    let unit = bench.unit("shop", &["/bin/sleep", "1000"]);
+    unit.environment = [("UNIT_START_ID".to_owned(), "mine".to_owned())].into();
+    let error = Brokers::new(bench.config.clone(), bench.journal.clone()).err().unwrap();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("UNIT_START_ID"), "{source}");
+}
+
 /// Not a test of its own: a daemon that starts its units and dies without a word. Run by the tests below in a process
 /// of its own.
 #[tokio::test]
@@ -227,11 +238,13 @@ async fn adopts_what_a_killed_daemon_left() {
 }
 
 /// Guarantees: a daemon that dies between starting a process and writing its pid down leaves nothing behind that the next
-/// one cannot find, be it by its environment, which outlives an `exec`, or by its command line.
+/// one cannot find: by its environment, which outlives an `exec` and which its children have, too, or by its command line.
 #[tokio::test]
 async fn finds_a_process_that_was_never_written_down() {
     let script = ["/bin/sh", "-c", "exec /bin/sleep 987.5"];
-    for (command, knows_id) in [(&script[..], true), (&["/bin/sleep", "987.5"][..], false)] {
+    let with_child = ["/bin/sh", "-c", "/usr/bin/setsid /bin/sleep 987.6 & exec /bin/sleep 987.5"];
+    let plain = ["/bin/sleep", "987.5"];
+    for (command, knows_id) in [(&script[..], true), (&with_child[..], true), (&plain[..], false)] {
         let mut bench = Bench::new();
         bench.unit("shop", command);
         let first = bench.brokers();
@@ -243,19 +256,60 @@ async fn finds_a_process_that_was_never_written_down() {
         drop(first);
         let environment = std::fs::read_to_string(format!("/proc/{shop}/environ")).unwrap();
         let id = environment.split('\0').find_map(|entry| entry.strip_prefix("UNIT_START_ID=")).unwrap();
-        let path = bench.path("state/process/shop.json");
-        let mut record: serde_json::Value = serde_json::from_str(&read(&path)).unwrap();
-        record["starting"] = serde_json::json!({
-            "ticks": record["identity"]["start_ticks"],
-            "id": if knows_id { id } else { "another" },
-        });
-        record["identity"] = serde_json::Value::Null;
-        std::fs::write(&path, record.to_string()).unwrap();
+        let leaders = || leaders_with(&format!("UNIT_START_ID={id}"));
+        if command == with_child {
+            until("its child has a session of its own", || leaders().len() == 2).await;
+        }
+        forget_the_pid(&bench, if knows_id { id } else { "another" }, false);
         let second = bench.brokers();
         assert_eq!(pid(&second, "shop"), Some(shop), "{command:?}");
         second.shutdown(true).await.unwrap();
         assert!(ended(shop));
+        leaders().into_iter().for_each(|child| signal(child, Signal::KILL));
     }
+}
+
+/// Guarantees: a daemon that dies before the first start of a process has one has started nothing: the next one does. Of a later
+/// start that is not so: that was an action's, and is the reconciliation's matter.
+#[tokio::test]
+async fn a_first_start_that_came_to_nothing_is_made() {
+    for is_first in [true, false] {
+        let mut bench = Bench::new();
+        bench.unit("shop", &["/bin/sleep", "1000"]);
+        let first = bench.brokers();
+        first.shutdown(false).await.unwrap();
+        let shop = pid(&first, "shop").unwrap();
+        signal(shop, Signal::KILL);
+        until("it has ended", || pid(&first, "shop").is_none()).await;
+        drop(first);
+        forget_the_pid(&bench, "another", is_first);
+        let second = bench.brokers();
+        assert_eq!(pid(&second, "shop").is_some(), is_first);
+        second.shutdown(true).await.unwrap();
+    }
+}
+
+/// The record of `shop` as it is while it is being started.
+fn forget_the_pid(bench: &Bench, id: &str, is_first: bool) {
+    let path = bench.path("state/process/shop.json");
+    let mut record: serde_json::Value = serde_json::from_str(&read(&path)).unwrap();
+    let ticks = record["identity"]["start_ticks"].clone();
+    record["starting"] = serde_json::json!({ "ticks": ticks, "id": id, "is_first": is_first });
+    record["identity"] = serde_json::Value::Null;
+    record["last_exit"] = serde_json::Value::Null;
+    std::fs::write(&path, record.to_string()).unwrap();
+}
+
+/// Session leaders that have a variable in their environment.
+fn leaders_with(variable: &str) -> Vec<i32> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        })
+        .filter(|pid| session_of(*pid) == *pid)
+        .collect()
 }
 
 /// Guarantees: a pid that now belongs to another process is not taken for the old one.

@@ -40,6 +40,6 @@ def _action() -> None:
 
 
 def rehearse(role: str) -> None:
-    """Goes through the calls of a role."""
+    """Goes through the calls of a role that come often: an action's `plan` and `execute`."""
     if role == "action":
         _action()
