@@ -2,7 +2,7 @@
 //!
 //! [`Signals`] is one thread's: requests that passed the check of `salve-otlp` go in by [`Signals::apply`], time by
 //! [`Signals::tick`]. Out come columns of new points for detectors ([`Signals::take_batches`]), points under watch
-//! ([`Signals::take_watched`]), and answers about the past ([`Signals::services`] and its siblings).
+//! ([`Signals::take_watched`]), and answers about the past ([`Signals::of`]).
 //!
 //! ## What always holds
 //! - no locks, no I/O, no clock: the receive time is an argument, and the same calls give the same answers
