@@ -145,6 +145,8 @@ mod tests {
                 "no action `restat` is loaded; did you mean `restart`?",
                 "no action `scale-up` is loaded",
                 "action `config` is granted nothing on target `c`",
+                "policy `b` says `never`",
+                "action `config` is granted nothing on target `c`",
             ]
         );
     }
