@@ -444,7 +444,8 @@ impl Ranking<'_> {
         let view = self.view;
         for change in &view.changes {
             let Some(service) = &change.service else { continue };
-            let age_ms = view.started.saturating_sub(change.time) as f64 / 1e6;
+            let Some(onset) = view.onset(change) else { continue };
+            let age_ms = onset.saturating_sub(change.time) as f64 / 1e6;
             let recent = (-age_ms / CHANGE_HALF_MS).exp2();
             let silent = self.silent.contains_key(service);
             let case = self.case(service);
@@ -463,10 +464,11 @@ impl Ranking<'_> {
                 (Some(before), None) => format!(" (removed, it was `{before}`)"),
                 (None, None) => String::new(),
             };
-            let when = if age_ms >= 0.0 && change.time <= view.started {
-                format!("{:.0} s before the first symptom", age_ms / 1_000.0)
+            let what = if onset == view.started { "the first symptom" } else { "a symptom of its own" };
+            let when = if change.time <= onset {
+                format!("{:.0} s before {what}", age_ms / 1_000.0)
             } else {
-                "as the first symptom came".to_string()
+                format!("as {what} came")
             };
             let text = format!("`{}` was changed{from_to}, {when}", change.what);
             case.add("config-change", weight, change.what.clone(), text);

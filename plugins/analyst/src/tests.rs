@@ -234,6 +234,31 @@ fn old_changes_and_own_ones_weigh_little() {
     }
 }
 
+/// Scenario: while an incident is open, for instance since everything is slow, somebody breaks a service's configuration.
+/// Guarantees: the change is named if the service has a symptom that began after it; not if it was as ill before, and not what
+/// Salve changed.
+#[test]
+fn a_change_in_an_incident_can_be_the_cause_of_more() {
+    let (_, bad, ..) = faults().into_iter().find(|(fault, ..)| *fault == "bad config of checkout").unwrap();
+    let first = |after_s: u64, since_s: u64, author: &str| {
+        let mut view = bad.clone();
+        view.symptoms[0].since = STARTED;
+        view.symptoms[1].since = STARTED + since_s * SECOND;
+        view.changes = vec![change(CHECKOUT, "pool.size", STARTED + after_s * SECOND, author)];
+        let first = rank::rank(&view).remove(0);
+        assert_eq!(first.suspect, CHECKOUT);
+        let texts: Vec<_> = first.evidence.into_iter().map(|piece| piece.text).collect();
+        (first.mechanism, texts.join(". "))
+    };
+    let (mechanism, text) = first(5, 6, "other");
+    assert_eq!(mechanism, "config-change");
+    assert!(text.contains("1 s before a symptom of its own"), "{text}");
+    for (after_s, since_s, author) in [(5, 6, "salve"), (5, 0, "other")] {
+        let (mechanism, text) = first(after_s, since_s, author);
+        assert_ne!(mechanism, "config-change", "{text}");
+    }
+}
+
 /// Scenario: the agent is asked by the host about a bad configuration. Guarantees: the windows that it asks for hold
 /// reference and incident; key, values and target are there for policies.
 #[test]

@@ -19,9 +19,12 @@ const REFERENCE_WINDOW_MS: u64 = 15_000;
 const MARGINS_MS: [u64; 4] = [2_000, 5_000, 20_000, 120_000];
 /// The incident's window is at most this long, so that what was long ago is not mixed with what is.
 const DURING_MS: u64 = 30_000;
-/// How long before the first symptom a change can be its cause, and how long after, since changes are noticed late.
+/// How long before a symptom a change can be its cause, and how long after, since changes are noticed late.
 const CHANGE_BEFORE_MS: u64 = 300_000;
 const CHANGE_AFTER_MS: u64 = 3_000;
+/// How long after the first symptom a change can be the cause of later ones. What is changed later than this, people who were
+/// called may have changed to end the incident.
+const CHANGE_DURING_MS: u64 = 15_000;
 
 /// Calls from one service to another.
 pub type Edge = (String, String);
@@ -135,7 +138,7 @@ impl View {
         }
         let mut changes = telemetry::changes(window(
             started.saturating_sub(CHANGE_BEFORE_MS * MS),
-            started.saturating_add(CHANGE_AFTER_MS * MS).min(now.saturating_add(1)),
+            started.saturating_add(CHANGE_DURING_MS * MS).min(now.saturating_add(1)),
         ));
         for change in &mut changes {
             if change.service.is_none() {
@@ -145,6 +148,22 @@ impl View {
             }
         }
         Self { now, started, symptoms: incident.symptoms.clone(), before, during, changes }
+    }
+
+    /// When that began to which a change could have led, Unix nanoseconds: the incident; or, if somebody changed a service when it
+    /// had begun, as when another trouble is there already, the first symptom of that service since. `None`: it led to nothing.
+    #[must_use]
+    pub fn onset(&self, change: &Change) -> Option<u64> {
+        let can_lead_to = |onset: &u64| change.time <= onset.saturating_add(CHANGE_AFTER_MS * MS);
+        if can_lead_to(&self.started) {
+            return Some(self.started);
+        }
+        // What Salve changes in an incident is a remedy.
+        let own = self
+            .symptoms
+            .iter()
+            .filter(|symptom| change.author != "salve" && change.service.as_ref() == Some(&symptom.service));
+        own.map(|symptom| symptom.since).filter(can_lead_to).min()
     }
 
     /// All services that were ever seen here or have symptoms, by name.

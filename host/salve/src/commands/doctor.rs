@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpListener},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     process::ExitCode,
     sync::Arc,
 };
@@ -105,7 +105,9 @@ fn all(config: &Config) -> Vec<Check> {
 fn state_directory(config: &Config) -> Check {
     let directory = &config.state_directory;
     let shown = directory.display().to_string();
-    if let Err(error) = std::fs::create_dir_all(directory) {
+    // As `salve run` makes it: what a first look makes must not be what it then warns of.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    if let Err(error) = made {
         return Check::bad(
             "state",
             format!("cannot make `{shown}`: {error}"),
