@@ -1,9 +1,10 @@
 //! After a crash: what is true now, and nothing twice.
 
-use crate::bench::{Bench, id, plan, planned, raw, read, set_step};
-use salve_capabilities::{Brokers, Intent};
+use crate::bench::{Bench, execute, id, plan, planned, raw, read, set_step};
+use salve_capabilities::{ActionSession, Brokers, Intent};
 use salve_model::{
     PluginName,
+    call::{Session, Write},
     incident::IncidentId,
     mode::Mode,
     plan::{Plan, RunResult, VerbClass, WriteState},
@@ -30,26 +31,32 @@ async fn reconcile(brokers: &Brokers, plan: &Plan) -> RunResult {
     brokers.reconcile(plan, false, vec![(intent(plan), 7)]).await
 }
 
+/// Brokers, and an approved restart of the unit `shop`.
+async fn restart_of_shop(bench: &Bench) -> (Brokers, Plan) {
+    let brokers = bench.brokers();
+    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    (brokers, made)
+}
+
+/// Restarts the unit `shop` as an action would.
+async fn restart_shop(session: &ActionSession) {
+    session.write(Write::ProcessRestart { target: id("shop") }).await.unwrap();
+}
+
 /// Guarantees: of a restart that was cut off, pid and start time tell whether it happened; it is not done again.
 #[tokio::test]
 async fn a_restart_is_not_done_twice() {
     let mut bench = Bench::new();
     bench.unit("shop", &["/bin/sleep", "1000"]);
-    let brokers = bench.brokers();
-    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    let (brokers, made) = restart_of_shop(&bench).await;
     let pid = brokers.unit_states()[0].pid;
     let result = reconcile(&brokers, &made).await;
     assert_eq!((result.receipts.len(), result.uncertain), (0, false));
     assert_eq!(bench.result(7).state, WriteState::NotApplied);
     assert_eq!(brokers.unit_states()[0].pid, pid, "nothing was done");
 
-    let session = crate::bench::execute(&brokers, &made);
-    salve_model::call::Session::write(
-        &*session,
-        salve_model::call::Write::ProcessRestart { target: id("shop") },
-    )
-    .await
-    .unwrap();
+    let session = execute(&brokers, &made);
+    restart_shop(&session).await;
     session.finish().await;
     let second = brokers.unit_states()[0].pid;
     let result = reconcile(&brokers, &made).await;
@@ -65,8 +72,7 @@ async fn a_restart_is_not_done_twice() {
 async fn a_restart_that_was_cut_in_two_is_finished() {
     let mut bench = Bench::new();
     bench.unit("shop", &["/bin/sleep", "1000"]);
-    let brokers = bench.brokers();
-    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    let (brokers, made) = restart_of_shop(&bench).await;
     brokers.shutdown(true).await.unwrap();
     let mut pids = Vec::new();
     for _ in 0..2 {
@@ -99,8 +105,7 @@ async fn what_refuses_a_restart_refuses_its_second_half() {
         let mut bench = Bench::new();
         bench.unit("shop", &["/bin/sleep", "1000"]);
         bench.unit("other", &["/bin/sleep", "1000"]).autostart = false;
-        let brokers = bench.brokers();
-        let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+        let (brokers, made) = restart_of_shop(&bench).await;
         brokers.shutdown(true).await.unwrap();
         if other_runs {
             brokers.operator_start("other").await.unwrap();
@@ -122,8 +127,7 @@ async fn what_refuses_a_restart_refuses_its_second_half() {
 async fn a_restart_before_a_boot_is_not_finished() {
     let mut bench = Bench::new();
     bench.unit("shop", &["/bin/sleep", "1000"]);
-    let brokers = bench.brokers();
-    let mut made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
+    let (brokers, mut made) = restart_of_shop(&bench).await;
     brokers.shutdown(true).await.unwrap();
     made.steps[0].before = Some("pid=42,start=4711,boot=00000000".into());
     let result = reconcile(&brokers, &made).await;
@@ -136,11 +140,9 @@ async fn a_restart_before_a_boot_is_not_finished() {
 async fn a_run_that_is_only_late_is_unknown() {
     let mut bench = Bench::new();
     bench.unit("shop", &["/bin/sleep", "1000"]);
-    let brokers = bench.brokers();
-    let made = planned(&brokers, "restart", vec![raw("process", "restart", "shop", "")]).await.unwrap();
-    let session = crate::bench::execute(&brokers, &made);
-    let restart = salve_model::call::Write::ProcessRestart { target: id("shop") };
-    salve_model::call::Session::write(&*session, restart).await.unwrap();
+    let (brokers, made) = restart_of_shop(&bench).await;
+    let session = execute(&brokers, &made);
+    restart_shop(&session).await;
     assert!(reconcile(&brokers, &made).await.uncertain);
     session.finish().await;
     assert!(!reconcile(&brokers, &made).await.uncertain);
