@@ -20,15 +20,12 @@ export function canonicalJson(value) {
   return JSON.stringify(value, sorted);
 }
 
-/** Arguments of a call that takes none. */
-export const NONE = Object.freeze({});
-
 /** A step that licenses one call. Prefer the functions that know their arguments, such as `process.restartStep`. */
 export const step = (capability, verb, target, args) => ({
   capability,
   verb,
   target: idOf(target),
-  arguments: args === NONE ? "{}" : canonicalJson(args),
+  arguments: canonicalJson(args),
   before: null,
   after: null,
   inverse: null,
