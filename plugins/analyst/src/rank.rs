@@ -11,17 +11,20 @@
 
 use crate::{
     flow::{self, Excess},
-    view::View,
+    view::{Map, View},
 };
 use salve_plugin::{
     Kind,
     agent::{Evidence, Hypothesis},
     telemetry::{Change, EdgeStats, ServiceStats},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Series that Salve itself reports: whether a supervised process runs.
 const PROCESS_UP: &str = "process.up";
+
+/// Requests that a service gets, in a second.
+const REQUEST_RATE: &str = "salve.span.request_rate";
 
 /// Nats of "none of these": a single weak sign names nobody.
 const NONE_NATS: f64 = 2.0;
@@ -38,7 +41,7 @@ const HYPOTHESES_MAX: usize = 10;
 const CUT_OFF: f64 = 0.7;
 /// Callers that wait this many times as long as before wait in vain rather than being refused.
 const WAITS: f64 = 3.0;
-/// A load this many times that of before explains waiting.
+/// A load this many times that of before explains waiting and failures.
 const SURGE: f64 = 1.5;
 /// A change of at least so many nats is named before what it led to.
 const CHANGE_TELLS_NATS: f64 = 1.5;
@@ -52,6 +55,8 @@ struct Case {
     /// Mechanisms with their nats.
     mechanisms: BTreeMap<&'static str, f64>,
     change: Option<Change>,
+    /// Share of its requests that fail, if new failures begin here.
+    failing: f64,
 }
 
 impl Case {
@@ -281,6 +286,7 @@ impl Ranking<'_> {
                     )
                 }
             };
+            self.case(service).failing = ratio;
             self.case(service).add(
                 "errors",
                 strength(ratio) * share * factor,
@@ -289,6 +295,7 @@ impl Ranking<'_> {
             );
         } else if on_edges > 0.0 {
             let text = format!("{} of the calls to it fail, and it does not answer them", percent(on_edges));
+            self.case(service).failing = on_edges;
             self.case(service).add(
                 "unresponsive",
                 strength(on_edges) * share,
@@ -324,7 +331,8 @@ impl Ranking<'_> {
             let waits =
                 self.callers(service).map(|edge| self.wait_ratio(&edge.caller, service)).fold(1.0, f64::max);
             let text = format!("Its callers wait {waits:.0} times as long as before");
-            let weight = waits.ln().clamp(0.0, 3.0) * share;
+            let calls = self.calls_ratio(service).max(1.0);
+            let weight = (waits.ln() - 2.0 * calls.ln()).clamp(0.0, 3.0) * share;
             self.case(service).add("unresponsive", weight, "salve.edge.duration.mean", text);
         }
     }
@@ -411,10 +419,30 @@ impl Ranking<'_> {
         }
     }
 
+    /// How many times as many requests as before a service gets: over the incident's window, or at the end of a steep rise.
     fn load_ratio(&self, service: &str) -> f64 {
         let before = served(self.view.before.services.get(service));
+        if before <= 0.0 {
+            return 1.0;
+        }
+        let risen = self.view.symptoms.iter().filter(|symptom| {
+            symptom.service == service && symptom.signal == REQUEST_RATE && symptom.kind == Kind::Point
+        });
         let during = served(self.view.during.services.get(service));
-        if before > 0.0 { during / before } else { 1.0 }
+        risen.map(|symptom| symptom.value).fold(during, f64::max) / before
+    }
+
+    /// How many times as often as before a service is called.
+    fn calls_ratio(&self, service: &str) -> f64 {
+        let calls = |map: &Map| -> f64 {
+            map.edges
+                .values()
+                .filter(|edge| edge.callee == service)
+                .map(|edge| edge.requests_per_second)
+                .sum()
+        };
+        let before = calls(&self.view.before);
+        if before > 0.0 { calls(&self.view.during) / before } else { 1.0 }
     }
 
     /// More requests than before, at the services that nobody here calls.
@@ -433,10 +461,46 @@ impl Ranking<'_> {
             let ratio = self.load_ratio(&service);
             let suffers = !self.waiting.services.is_empty() || !self.failures.services.is_empty();
             if ratio >= SURGE && suffers {
+                let (failures, waiting) = self.explained_by_load(&service, ratio);
+                let case = self.case(&service);
                 let text = format!("It gets {ratio:.1} times as many requests as before");
-                self.case(&service).add("overload", 1.0 + 2.0 * ratio.ln(), "salve.span.request_rate", text);
+                case.add("overload", 1.0 + 2.0 * ratio.ln(), REQUEST_RATE, text);
+                let text = "That many more explain failures".to_owned();
+                case.add("overload", failures, "salve.edge.error_ratio", text);
+                let text = "That many more explain waiting".to_owned();
+                case.add("overload", waiting, "salve.span.duration.mean", text);
             }
         }
+    }
+
+    /// Nats of failures and of waiting, at an entry and below, that so many times the requests of before explain. What was served
+    /// before is served still, and of the others all may fail; that they only wait is as likely as there are more of them.
+    fn explained_by_load(&self, entry: &str, ratio: f64) -> (f64, f64) {
+        let beyond = 1.0 - 1.0 / ratio;
+        let (mut failures, mut waiting) = (0.0, 0.0);
+        let below = self.reachable(entry);
+        for (_, case) in self.cases.iter().filter(|(name, _)| below.contains(*name)) {
+            let nats = |mechanism| case.mechanisms.get(mechanism).copied().unwrap_or_default();
+            if case.failing > 0.0 {
+                failures += (nats("errors") + nats("unresponsive")) * (beyond / case.failing).min(1.0);
+            }
+            waiting += nats("slow") * beyond;
+        }
+        (failures.min(CAP_NATS), waiting.min(CAP_NATS))
+    }
+
+    /// A service and all that it calls, and those call.
+    fn reachable(&self, entry: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::from([entry.to_owned()]);
+        let mut open = vec![entry.to_owned()];
+        while let Some(caller) = open.pop() {
+            for edge in self.view.during.edges.values().filter(|edge| edge.caller == caller) {
+                if found.insert(edge.callee.clone()) {
+                    open.push(edge.callee.clone());
+                }
+            }
+        }
+        found
     }
 
     /// What was changed shortly before is likely at fault where something else is held against the service.

@@ -11,6 +11,8 @@ use salve_plugin::{
 };
 use view::Map;
 
+const REQUEST_RATE: &str = "salve.span.request_rate";
+
 const SECOND: u64 = 1_000_000_000;
 /// The first symptom; the question comes 2 s later, the fault was 1.5 s before.
 const STARTED: u64 = EPOCH_NS + 600 * SECOND;
@@ -175,6 +177,72 @@ fn a_surge_is_nobodys_fault() {
     let hypotheses = rank::rank(&view);
     assert_eq!((hypotheses[0].suspect.as_str(), hypotheses[0].mechanism.as_str()), (GATEWAY, "overload"));
     assert!(hypotheses.iter().skip(1).all(|one| one.probability < 0.25), "{hypotheses:?}");
+}
+
+/// A surge in which what is beyond the usual load fails: checkout turns it away, waits are long.
+fn surge(load: f64, failing: f64) -> View {
+    let rate = 50.0 * load;
+    view(
+        vec![
+            service(GATEWAY, rate, failing, 300.0),
+            service(CHECKOUT, rate, failing, 220.0),
+            service(INVENTORY, rate * (1.0 - failing), 0.001, 80.0),
+        ],
+        vec![
+            edge(GATEWAY, CHECKOUT, rate, failing, 280.0),
+            edge(CHECKOUT, INVENTORY, rate * (1.0 - failing), 0.001, 100.0),
+        ],
+        vec![errors_at(GATEWAY), errors_at(CHECKOUT), slow_at(GATEWAY)],
+    )
+}
+
+/// Scenario: load rises so far that checkout turns away what is too much. Guarantees: load is the cause, and no service is
+/// sure enough to be treated, even if it fails a little more than the load beyond the usual.
+#[test]
+fn a_surge_explains_failures() {
+    for (load, failing) in [(1.6, 0.3), (2.0, 0.5), (2.5, 0.52), (2.5, 0.65)] {
+        let hypotheses = rank::rank(&surge(load, failing));
+        let first = &hypotheses[0];
+        assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), (GATEWAY, "overload"), "{first:?}");
+        assert!(hypotheses.iter().skip(1).all(|one| one.probability < 0.4), "{hypotheses:?}");
+    }
+    // Nothing fails, and all waits for long.
+    let first = rank::rank(&surge(2.5, 0.0)).remove(0);
+    assert_eq!(first.mechanism, "overload");
+    // It has just begun: the mean of the window is not yet high, the rate is.
+    let mut young = surge(1.3, 0.4);
+    young.symptoms.push(Symptom { value: 110.0, ..symptom(GATEWAY, REQUEST_RATE, Kind::Point, true) });
+    assert_eq!(rank::rank(&young)[0].mechanism, "overload");
+}
+
+/// Scenario: during a surge somebody breaks checkout's configuration, checkout dies, or nearly all fails at a load that is only
+/// half as high again. Guarantees: load hides none of them.
+#[test]
+fn a_surge_hides_no_fault() {
+    let bad = changed(surge(2.5, 0.5), change(CHECKOUT, "tax_table", FAULT, "other"));
+    let mut dead = silent(surge(2.5, 0.7), CHECKOUT);
+    dead.during.edges.values_mut().for_each(|calls| calls.duration_mean_ms = 3.0);
+    for (view, mechanism) in [(bad, "config-change"), (dead, "absent"), (surge(1.5, 1.0), "errors")] {
+        let first = rank::rank(&view).remove(0);
+        assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), (CHECKOUT, mechanism), "{first:?}");
+        assert!(first.probability > 0.5, "{first:?}");
+    }
+}
+
+/// Scenario: load triples at one entry while a service that another entry calls begins to fail. Guarantees: it is at fault.
+#[test]
+fn a_surge_elsewhere_explains_nothing() {
+    let mut view = surge(3.0, 0.0);
+    for (map, failing) in [(&mut view.before, 0.0), (&mut view.during, 0.4)] {
+        for name in ["back-office", "stock"] {
+            map.services.insert(name.into(), service(name, 5.0, failing, 20.0));
+        }
+        let calls = edge("back-office", "stock", 5.0, failing, 10.0);
+        map.edges.insert((calls.caller.clone(), calls.callee.clone()), calls);
+    }
+    view.symptoms.push(errors_at("stock"));
+    let first = rank::rank(&view).remove(0);
+    assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), ("stock", "errors"), "{first:?}");
 }
 
 /// Scenario: symptoms, and a map on which nothing is wrong. Guarantees: nobody is accused.
