@@ -107,8 +107,9 @@ async fn observe_touches_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Scenario: mode `approve`; a person says yes.
-/// Guarantees: nothing happens before, the heal happens after, and the ledger says who approved.
+/// Scenario: mode `approve`; a person answers too early, looks at the plan, names one that is none, and says yes.
+/// Guarantees: nothing happens before; the plan is shown with the command that approves it; the heal happens after, and the
+/// ledger says who approved.
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_awaited() -> Result<()> {
     let mut daemon = shop::prepare("approve", RESTART_POLICY, "")?;
@@ -123,6 +124,19 @@ async fn approval_is_awaited() -> Result<()> {
         .await?;
     assert!(is_alive(pid));
     let id = daemon.incidents()?[0]["view"]["id"].as_str().expect("an id").to_owned();
+    let shown = String::from_utf8(daemon.salve(&["incident", "show", &id])?.stdout)?;
+    assert!(shown.contains("Plan 1 waits for you: Restart"), "{shown}");
+    let command = format!("salve incident approve {id} --plan 1");
+    assert!(shown.contains(&command), "{shown}");
+    let other = daemon.salve(&["incident", "approve", &id, "--plan", "2"])?;
+    let error = String::from_utf8(other.stderr)?;
+    assert!(
+        !other.status.success() && error.contains("plan 2 of inc-1 does not wait: plan 1 does"),
+        "{error}"
+    );
+    let unknown = daemon.salve(&["incident", "approve", "inc-99"])?;
+    assert!(!unknown.status.success());
+    assert!(is_alive(pid));
     let approved = daemon.salve(&["incident", "approve", &id, "--by", "ada"])?;
     assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
     daemon.wait("the incident is closed", closed).await?;

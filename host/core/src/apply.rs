@@ -3,7 +3,7 @@
 
 use crate::{
     Core, Pause,
-    incident::{Attempt, EscalationCause, Held, Incident, Phase},
+    incident::{Asked, Attempt, EscalationCause, Held, Incident, Phase},
     plugin::PluginMatter,
     timeline,
     transition::{AfterRun, AfterUndo, Change, IncidentChange, Transition},
@@ -153,6 +153,7 @@ impl Incident {
                 self.reopened = self.reopened.saturating_add(1);
                 self.attempts_before_reopen = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
                 self.outcome = None;
+                self.asked = None;
                 self.start_over(Phase::Settling { until: *until });
             }
             IncidentChange::Joined { symptom, look_again, .. } => {
@@ -220,20 +221,28 @@ impl Incident {
             }
             IncidentChange::Planned { plan } => {
                 self.plan = Some((**plan).clone());
+                if self.asked.as_ref().is_none_or(|asked| asked.plan != **plan) {
+                    self.plans = self.plans.saturating_add(1);
+                }
                 self.phase = Phase::Planned { proposal: self.chosen(), held: None };
             }
             IncidentChange::PlanRefused { why, .. } => self.refuse(why.clone()),
-            IncidentChange::Refused { by } => self.refuse(format!("`{by}` refused the plan")),
+            IncidentChange::Refused { by } => {
+                self.asked = None;
+                self.refuse(format!("`{by}` refused the plan"));
+            }
             IncidentChange::Held { guard, reason } => {
                 self.held_since.get_or_insert(at);
                 let held = Some(Held { guard: *guard, reason: reason.clone() });
                 self.phase = Phase::Planned { proposal: self.chosen(), held };
             }
-            IncidentChange::ApprovalAsked { until } => {
+            IncidentChange::ApprovalAsked { until, .. } => {
+                self.asked = self.plan.clone().map(|plan| Asked { plan, until: *until });
                 self.phase = Phase::AwaitingApproval { proposal: self.chosen(), until: *until };
             }
             IncidentChange::Approved { by } => {
                 self.approved_by = Some(by.clone());
+                self.asked = None;
                 self.phase = Phase::Planned { proposal: self.chosen(), held: None };
             }
             IncidentChange::RunStarted { request, until, dry_run } => {
@@ -294,6 +303,7 @@ impl Incident {
             IncidentChange::Escalated { cause, reason } => {
                 self.held_since = None;
                 self.unanswered = 0;
+                self.asked = None;
                 self.phase = Phase::Escalated { cause: *cause, reason: reason.clone() };
             }
             IncidentChange::Suspended => {

@@ -35,7 +35,7 @@ pub(crate) fn effect(core: &Core, transition: &Transition) -> Option<Effect> {
                 started,
             }
         }
-        IncidentChange::ApprovalAsked { .. } => approval(incident)?,
+        IncidentChange::ApprovalAsked { again: false, .. } => approval(incident)?,
         IncidentChange::RunStarted { request, dry_run, .. } => {
             let plan = Box::new(incident.attempts.last()?.plan.clone());
             Effect::Execute { incident: id, request: *request, plan, dry_run: *dry_run, started }
@@ -93,6 +93,7 @@ pub(crate) fn approval(incident: &Incident) -> Option<Effect> {
     let Phase::AwaitingApproval { proposal, .. } = incident.phase else { return None };
     Some(Effect::AskApproval {
         incident: incident.id.clone(),
+        number: incident.plans,
         plan: Box::new(incident.plan.clone()?),
         reason: incident.proposal(proposal)?.reason.clone(),
     })

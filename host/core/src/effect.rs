@@ -97,6 +97,8 @@ pub enum Effect {
     AskApproval {
         /// Which incident.
         incident: IncidentId,
+        /// The plan's number, which an answer must name.
+        number: u32,
         /// What it would do.
         plan: Box<Plan>,
         /// The policy's sentence.

@@ -95,10 +95,12 @@ pub enum Event {
         /// Receipts of what did happen; `uncertain` if nobody can tell of some write.
         result: RunResult,
     },
-    /// A person approved (or refused) the plan that waits.
+    /// A person approved (or refused) a plan. It counts if that plan still waits.
     Approved {
         /// Which incident.
         incident: IncidentId,
+        /// Number of the plan that the person saw.
+        plan: u32,
         /// Who.
         by: String,
         /// Yes or no.

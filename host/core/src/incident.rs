@@ -327,6 +327,15 @@ impl Attempt {
     }
 }
 
+/// A plan about which a person was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The plan.
+    pub plan: Plan,
+    /// How long an answer is awaited.
+    pub until: Now,
+}
+
 /// One incident, open or closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
@@ -350,6 +359,12 @@ pub struct Incident {
     pub decision: Option<Decision>,
     /// The plan that is, or was last, under way.
     pub plan: Option<Plan>,
+    /// The newest plan's number. One that is made again as a person was asked about it keeps its number.
+    #[serde(default)]
+    pub plans: u32,
+    /// What a person was asked about and has not answered.
+    #[serde(default)]
+    pub asked: Option<Asked>,
     /// Who approved that plan.
     pub approved_by: Option<String>,
     /// Remedies, oldest first.
@@ -398,6 +413,8 @@ impl Incident {
             findings: None,
             decision: None,
             plan: None,
+            plans: 0,
+            asked: None,
             approved_by: None,
             attempts: Vec::new(),
             bounds: Vec::new(),

@@ -30,6 +30,7 @@
 //! durability (`salve-ledger`).
 
 mod apply;
+mod approval;
 mod ask;
 mod correlate;
 mod progress;

@@ -305,7 +305,15 @@ fn guarded(
             dry_run: word == Word::DryRun,
         },
         Word::Record => IncidentChange::Recorded { proposal: index, mode: settings.mode },
-        Word::Ask => IncidentChange::ApprovalAsked { until: now.plus_ms(settings.approval_within_ms) },
+        Word::Ask => match &incident.asked {
+            Some(asked) if asked.plan == *plan => {
+                IncidentChange::ApprovalAsked { until: asked.until, again: true }
+            }
+            _ => IncidentChange::ApprovalAsked {
+                until: now.plus_ms(settings.approval_within_ms),
+                again: false,
+            },
+        },
         Word::Never(Guard::Attempts, reason) => escalate(EscalationCause::AttemptsExhausted, reason),
         Word::Never(guard, why) => IncidentChange::PlanRefused { guard: Some(guard), why },
         Word::NotNow(guard, reason) => IncidentChange::Held { guard, reason },

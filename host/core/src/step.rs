@@ -157,18 +157,16 @@ impl<'a> Stepper<'a> {
                     _ => None,
                 });
             }
-            Event::Approved { incident, by, approved } => {
-                self.answer(incident, |asked, phase| match phase {
-                    Phase::AwaitingApproval { .. } if *approved => {
-                        Some(IncidentChange::Approved { by: by.clone() })
-                    }
-                    Phase::AwaitingApproval { .. } => Some(IncidentChange::Refused { by: by.clone() }),
-                    // A yes can be taken back as long as nothing has been done.
-                    Phase::Planned { .. } if !approved && asked.incident.approved_by.is_some() => {
-                        Some(IncidentChange::Refused { by: by.clone() })
-                    }
-                    _ => None,
-                });
+            Event::Approved { incident, plan, by, approved } => {
+                if self.core.approval_objection(incident, *plan, *approved).is_none() {
+                    let by = by.clone();
+                    let change = if *approved {
+                        IncidentChange::Approved { by }
+                    } else {
+                        IncidentChange::Refused { by }
+                    };
+                    self.answer(incident, |_, _| Some(change));
+                }
             }
             Event::Plugins { plugins } => self.plugins(plugins),
             Event::Acknowledged { incident, by } => self.acknowledged(incident, by),
@@ -359,7 +357,8 @@ impl<'a> Stepper<'a> {
 /// A further symptom is reason enough to take the incident up again.
 fn looks_again(incident: &Incident) -> bool {
     match &incident.phase {
-        Phase::Recorded { .. } => true,
+        // A person who is asked is asked afresh: later evidence may speak for something else.
+        Phase::Recorded { .. } | Phase::AwaitingApproval { .. } => true,
         Phase::Escalated { cause, .. } => cause.looks_again(),
         _ => false,
     }

@@ -119,7 +119,10 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
         IncidentChange::PlanRefused { guard: None, why } => format!("no plan: {}", text(why)),
         IncidentChange::Held { guard, reason } => format!("held by {}: {reason}", guard.name()),
         IncidentChange::Released { .. } => "no longer held; the agents are asked afresh".into(),
-        IncidentChange::ApprovalAsked { .. } => "waits for approval".into(),
+        IncidentChange::ApprovalAsked { again, .. } => {
+            let again = if *again { ", as before" } else { "" };
+            format!("plan {} waits for approval{again}", incident.plans)
+        }
         IncidentChange::Approved { by } => format!("approved by `{}`", text(by)),
         IncidentChange::Refused { by } => format!("refused by `{}`", text(by)),
         IncidentChange::RunStarted { dry_run, .. } => {

@@ -263,6 +263,9 @@ pub enum IncidentChange {
     ApprovalAsked {
         /// How long to wait.
         until: Now,
+        /// About the same plan as before: nobody is told again.
+        #[serde(default)]
+        again: bool,
     },
     /// A person said yes.
     Approved {

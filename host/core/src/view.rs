@@ -62,6 +62,8 @@ pub struct IncidentDetail {
     pub decision: Option<Decision>,
     /// The plan that is, or was last, under way.
     pub plan: Option<Plan>,
+    /// Its number in this incident, by which a person approves it.
+    pub plan_number: u32,
     /// Remedies, oldest first.
     pub attempts: Vec<Attempt>,
     /// How it ended.
@@ -93,6 +95,7 @@ impl Core {
             findings: incident.findings.clone(),
             decision: incident.decision.clone(),
             plan: incident.plan.clone(),
+            plan_number: incident.plans,
             attempts: incident.attempts.clone(),
             outcome: incident.outcome,
             reopened: incident.reopened,

@@ -44,6 +44,9 @@ pub enum Request {
     Approve {
         /// Which incident.
         id: String,
+        /// Number of the plan that the person saw. Without it the incident must have had one plan only.
+        #[serde(default)]
+        plan: Option<u32>,
         /// Who.
         by: String,
         /// Yes or no.

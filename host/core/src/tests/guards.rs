@@ -226,6 +226,54 @@ fn an_approved_plan_stays_as_it_is() {
     assert_eq!(detail.attempts[0].approved_by.as_deref(), Some("ann"));
 }
 
+/// Scenario: while a person is asked, another service shows symptoms, and the cause turns out to be another.
+/// Guarantees: the person is asked about the new plan; a late answer to the old one does nothing.
+#[test]
+fn later_evidence_overtakes_a_question() {
+    let mut world = World::with(Settings { mode: Mode::Approve, ..settings() });
+    world.reach_executing();
+    assert!(matches!(world.effects.last(), Some(Effect::AskApproval { number: 1, .. })));
+    world.symptom("gateway", "duration").answered(1, true);
+    assert_eq!(world.phase(), "settling");
+    world.pass(800).diagnosed().decided(vec![proposal(Verdict::Act, "restart", "checkout")]);
+    world.planned(plan("restart", "checkout"));
+    assert!(matches!(world.effects.last(), Some(Effect::AskApproval { number: 2, .. })));
+    world.answered(1, true).answered(1, false).answered(3, true);
+    assert_eq!((world.phase().as_str(), executes(&world)), ("awaiting approval", 0));
+    let objection = |plan| world.core.approval_objection(&world.id(), plan, true);
+    assert_eq!(objection(1).unwrap(), "plan 1 of inc-1 does not wait: plan 2 does");
+    assert_eq!(objection(2), None);
+    world.answered(2, true);
+    assert!(matches!(world.effects.last(), Some(Effect::Execute { plan, .. }) if plan.action.0 == "restart"));
+    let objection = world.core.approval_objection(&world.id(), 2, true).unwrap();
+    assert_eq!(objection, "no plan of inc-1 waits for an answer: it is executing");
+}
+
+/// Scenario: while a person is asked, there is one more symptom, and the same plan is made again.
+/// Guarantees: nobody is told twice, the number stays, the time to answer is not longer for it, and an answer to what was seen counts.
+#[test]
+fn the_same_plan_is_asked_about_once() {
+    let mut world = World::with(Settings { mode: Mode::Approve, approval_within_ms: 10_000, ..settings() });
+    let again = |world: &mut World| {
+        world.pass(800).diagnosed().decided(vec![proposal(Verdict::Act, "config", "checkout")]);
+        world.planned(plan("config", "checkout"));
+    };
+    world.reach_executing().pass(5_000).symptom("gateway", "duration");
+    again(&mut world);
+    assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("awaiting approval", ""));
+    let mut late = world.clone();
+    assert_eq!(late.pass(4_201).phase(), "escalated");
+    world.answered(1, true);
+    assert_eq!(executes(&world), 1);
+
+    // Who said no is not taken to have been asked.
+    let mut refused = World::with(Settings { mode: Mode::Approve, ..settings() });
+    refused.reach_executing().approved(false).planned(plan("restart", "checkout"));
+    refused.symptom("gateway", "duration");
+    again(&mut refused);
+    assert!(matches!(refused.effects.last(), Some(Effect::AskApproval { number: 3, .. })));
+}
+
 /// Guarantees: whoever approved a plan may take it back while a guard still holds it.
 #[test]
 fn an_approval_can_be_taken_back() {

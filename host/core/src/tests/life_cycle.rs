@@ -130,6 +130,7 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
     ("awaiting approval", "approved", "executing", "watch 1+1, execute"),
     ("awaiting approval", "refused", "planning", "plan"),
     ("awaiting approval", "paused", "suspended", ""),
+    ("awaiting approval", "further symptom", "settling", "watch 2+0"),
     ("awaiting approval", "recovers", "closed", "watch 0+0, closed recovered"),
     ("executing", "time is up", "reconciling", "reconcile"),
     ("executing", "executed: done", "verifying", ""),

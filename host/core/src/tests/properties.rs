@@ -63,8 +63,10 @@ enum Move {
         request: u64,
         kind: usize,
     },
+    /// A person's answer to the newest plan, or to one that somebody saw earlier.
     Approve {
         incident: u64,
+        late: u32,
         yes: bool,
     },
     Pause,
@@ -94,7 +96,8 @@ fn moves() -> impl Strategy<Value = Move> {
             .prop_map(|(which, how, proposals)| Move::Answer { which, how, proposals }),
         2 => (0..4_u64, 0..12_u64, 0..6_usize)
             .prop_map(|(incident, request, kind)| Move::Nonsense { incident, request, kind }),
-        3 => (0..4_u64, prop::bool::weighted(0.8)).prop_map(|(incident, yes)| Move::Approve { incident, yes }),
+        3 => (0..4_u64, prop_oneof![4 => Just(0), 1 => 1..3_u32], prop::bool::weighted(0.8))
+            .prop_map(|(incident, late, yes)| Move::Approve { incident, late, yes }),
         1 => Just(Move::Pause),
         2 => Just(Move::Resume),
         1 => prop_oneof![1 => 0..MODES.len(), 2 => Just(3)].prop_map(Move::Mode),
@@ -128,7 +131,9 @@ struct Observer {
     asked: BTreeMap<IncidentId, u64>,
     proposed: BTreeMap<IncidentId, BTreeSet<(String, String)>>,
     planned: BTreeMap<IncidentId, Plan>,
-    approved: BTreeMap<IncidentId, bool>,
+    /// The newest plan that a person was shown, with its number.
+    shown: BTreeMap<IncidentId, (u32, Plan)>,
+    approved: BTreeMap<IncidentId, Plan>,
     /// Who acts on an object.
     in_flight: BTreeMap<String, IncidentId>,
     runs: Vec<Now>,
@@ -168,11 +173,18 @@ impl Observer {
                 );
             }
             Event::Planned { incident, plan: Ok(plan), .. } => {
-                self.approved.insert(incident.clone(), false);
+                self.approved.remove(incident);
                 self.planned.insert(incident.clone(), plan.clone());
             }
-            Event::Approved { incident, approved, .. } => {
-                self.approved.insert(incident.clone(), *approved);
+            Event::Approved { incident, plan, approved, .. } => {
+                let shown = self.shown.get(incident).filter(|(number, _)| number == plan);
+                match shown {
+                    Some((_, shown)) if *approved => {
+                        drop(self.approved.insert(incident.clone(), shown.clone()))
+                    }
+                    Some(_) => drop(self.approved.remove(incident)),
+                    None => {}
+                }
             }
             Event::Executed { incident, result, .. }
             | Event::Undone { incident, result, .. }
@@ -207,11 +219,19 @@ impl Observer {
                 if *dry_run {
                     return;
                 }
-                assert!(self.mode == Mode::Act || self.approved[incident], "a person approved it");
+                let is_approved = self.approved.get(incident) == Some(&**plan);
+                assert!(self.mode == Mode::Act || is_approved, "a person approved just this plan");
                 self.take(incident, plan);
                 self.runs.push(now);
                 let recent = self.runs.iter().filter(|run| now.since_ms(**run) < 60_000).count();
                 assert!(recent <= RATE_MAX as usize, "{recent} runs in the window");
+            }
+            Effect::AskApproval { incident, number, plan, .. } => {
+                if let Some((shown, _)) = self.shown.get(incident).filter(|(shown, _)| shown >= number) {
+                    assert_eq!(shown, number, "numbers grow");
+                    assert_eq!(self.shown[incident].1, **plan, "a number is of one plan");
+                }
+                self.shown.insert(incident.clone(), (*number, (**plan).clone()));
             }
             Effect::Undo { incident, plan, receipts, .. } => {
                 assert!(!self.paused, "nothing is taken back while paused");
@@ -381,11 +401,13 @@ impl Run {
                 }
             }
             Move::Nonsense { incident, request, kind } => self.nonsense(incident, request, kind),
-            Move::Approve { incident, yes } => {
+            Move::Approve { incident, late, yes } => {
                 let open = |summary: &crate::IncidentSummary| summary.phase == "awaiting approval";
                 let waiting = self.core.incidents().into_iter().find(open).map(|summary| summary.id);
                 let incident = waiting.unwrap_or(IncidentId(format!("inc-{incident}")));
-                self.send(Event::Approved { incident, by: "ann".into(), approved: yes });
+                let plan =
+                    self.core.incident(&incident).map_or(1, |detail| detail.plan_number).saturating_sub(late);
+                self.send(Event::Approved { incident, plan, by: "ann".into(), approved: yes });
             }
             Move::Pause => self.send(Event::Paused { by: "ann".into(), reason: "look".into() }),
             Move::Resume => self.send(Event::Resumed { by: "ann".into() }),

@@ -362,9 +362,16 @@ impl World {
         self.send(Event::Reconciled { incident, request, result })
     }
 
+    /// An answer to the plan that waits.
     pub(super) fn approved(&mut self, approved: bool) -> &mut Self {
+        let plan = self.core.incident(&self.id()).unwrap().plan_number;
+        self.answered(plan, approved)
+    }
+
+    /// An answer to the plan with this number.
+    pub(super) fn answered(&mut self, plan: u32, approved: bool) -> &mut Self {
         let incident = self.id();
-        self.send(Event::Approved { incident, by: "ann".into(), approved })
+        self.send(Event::Approved { incident, plan, by: "ann".into(), approved })
     }
 
     pub(super) fn pause(&mut self) -> &mut Self {

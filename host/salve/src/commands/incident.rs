@@ -3,7 +3,9 @@
 use super::{ConfigArgument, JsonAndConfig, output, user};
 use crate::control::{Request, Response};
 use anyhow::{Result, bail};
-use salve_core::{IncidentDetail, IncidentSummary, plugin::PluginMatter, timeline::outcome_name};
+use salve_core::{
+    IncidentDetail, IncidentSummary, incident::Phase, plugin::PluginMatter, timeline::outcome_name,
+};
 use salve_model::{incident::Outcome, text::escape};
 use std::process::ExitCode;
 
@@ -25,10 +27,10 @@ pub enum Command {
         #[command(flatten)]
         arguments: JsonAndConfig,
     },
-    /// Say yes to the plan that waits.
-    Approve(Answer),
-    /// Say no to the plan that waits.
-    Reject(Answer),
+    /// Say yes to the plan that waits, as `show` has it.
+    Approve(Verdict),
+    /// Say no to the plan that waits: on to the next remedy.
+    Reject(Verdict),
     /// Close an incident about a plugin in quarantine, since the version that stands in will do.
     Acknowledge(Answer),
 }
@@ -43,6 +45,16 @@ pub struct Answer {
     by: Option<String>,
     #[command(flatten)]
     config: ConfigArgument,
+}
+
+/// A person's answer to a plan.
+#[derive(Debug, clap::Args)]
+pub struct Verdict {
+    /// Number of the plan that you saw. May be left out while there has been only one.
+    #[arg(long)]
+    plan: Option<u32>,
+    #[command(flatten)]
+    answer: Answer,
 }
 
 /// Carries out the command.
@@ -71,8 +83,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Approve(answer) => send(answer, true),
-        Command::Reject(answer) => send(answer, false),
+        Command::Approve(verdict) => send(verdict, true),
+        Command::Reject(verdict) => send(verdict, false),
         Command::Acknowledge(answer) => {
             let by = answer.by.unwrap_or_else(user);
             super::status::simple(&answer.config, &Request::Acknowledge { id: answer.id, by })
@@ -80,9 +92,38 @@ pub fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-fn send(answer: Answer, approved: bool) -> Result<ExitCode> {
+fn send(verdict: Verdict, approved: bool) -> Result<ExitCode> {
+    let Verdict { plan, answer } = verdict;
     let by = answer.by.unwrap_or_else(user);
-    super::status::simple(&answer.config, &Request::Approve { id: answer.id, by, approved })
+    super::status::simple(&answer.config, &Request::Approve { id: answer.id, plan, by, approved })
+}
+
+/// The plan that waits for a person: what it would do, and how to answer.
+fn waiting_plan(incident: &IncidentDetail) -> Vec<String> {
+    let (Phase::AwaitingApproval { until, .. }, Some(plan)) = (&incident.phase, &incident.plan) else {
+        return Vec::new();
+    };
+    let number = incident.plan_number;
+    let mut lines = vec![format!("\nPlan {number} waits for you: {}", escape(&plan.summary, 200))];
+    for step in &plan.steps {
+        let call = &step.call;
+        lines.push(format!(
+            "  {}.{} on {} {}",
+            escape(&call.capability, 40),
+            escape(&call.verb, 40),
+            escape(&call.target.0, 80),
+            escape(&call.arguments, 300)
+        ));
+        if let Some(before) = &step.before {
+            let after = step.after.as_ref().map(|after| format!(", then {}", escape(after, 120)));
+            lines.push(format!("    now {}{}", escape(before, 120), after.unwrap_or_default()));
+        }
+        let undo = if step.inverse.is_some() { "can be taken back" } else { "CANNOT be taken back" };
+        lines.push(format!("    {undo}"));
+    }
+    lines.push(format!("  until {}, then people are called", output::moment(until.0)));
+    lines.push(format!("  salve incident approve {} --plan {number}   (or: reject)", incident.view.id));
+    lines
 }
 
 fn list(incidents: &[IncidentSummary]) -> String {
@@ -221,6 +262,7 @@ fn describe(incident: &IncidentDetail) -> String {
             ));
         }
     }
+    lines.extend(waiting_plan(incident));
     lines.push("\nWhat happened".into());
     for entry in &incident.timeline.entries {
         lines.push(format!(

@@ -106,11 +106,10 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
                 }
             }
         }
-        Request::Approve { id, by, approved } => {
-            let incident = salve_model::incident::IncidentId(id);
-            daemon.send(Event::Approved { incident, by, approved }).await;
-            Response::Done(if approved { "approved".into() } else { "refused".into() })
-        }
+        Request::Approve { id, plan, by, approved } => match daemon.approve(id, plan, by, approved).await {
+            Ok(done) => Response::Done(done),
+            Err(why) => Response::Error(why),
+        },
         Request::Acknowledge { id, by } => match daemon.acknowledge(id, by).await {
             Ok(done) => Response::Done(done),
             Err(why) => Response::Error(why),

@@ -118,10 +118,10 @@ impl Effects {
                 tracing::info!(incident = %incident, uncertain = result.uncertain, note = %escape(&result.note, 300), "Reconciled.");
                 Event::Reconciled { incident, request, result }
             }),
-            Effect::AskApproval { incident, plan, reason } => {
+            Effect::AskApproval { incident, number, plan, reason } => {
                 tracing::warn!(incident = %incident, action = %plan.action, reason = %escape(&reason, 300),
-                    "A plan waits for a person: salve incident approve {incident}");
-                self.tell(incident, tenant, format!("a plan waits for approval: {}", plan.summary));
+                    "A plan waits for a person: salve incident approve {incident} --plan {number}");
+                self.tell(incident, tenant, format!("plan {number} waits for approval: {}", plan.summary));
             }
             Effect::Escalate { incident, reason } => {
                 tracing::error!(incident = %incident, reason = %escape(&reason, 500), "Escalated.");

@@ -370,6 +370,42 @@ impl Daemon {
         Ok(done)
     }
 
+    /// A person's answer to a plan. Says what was answered; an error if that plan does not wait.
+    pub async fn approve(
+        &self,
+        id: String,
+        plan: Option<u32>,
+        by: String,
+        approved: bool,
+    ) -> Result<String, String> {
+        let incident = salve_model::incident::IncidentId(id);
+        let asked = incident.clone();
+        let known = self
+            .questions
+            .ask(move |core| {
+                let detail = core.incident(&asked);
+                // A person who has seen only one plan need not say which.
+                let only = detail.as_ref().map_or(1, |detail| detail.plan_number).min(1);
+                let objection = core.approval_objection(&asked, plan.unwrap_or(only), approved);
+                let summary = detail.and_then(|detail| detail.plan).map(|plan| plan.summary);
+                (plan.unwrap_or(only), objection, summary.unwrap_or_default())
+            })
+            .await;
+        let (number, summary) = match known {
+            Some((number, None, summary)) => (number, salve_model::text::escape(&summary, 300)),
+            Some((_, Some(why), _)) => {
+                return Err(format!(
+                    "{why}\n\nhint: `salve incident show {incident}` has the plan that waits"
+                ));
+            }
+            None => return Err("the daemon is stopping".into()),
+        };
+        let word = if approved { "approved" } else { "rejected" };
+        let done = format!("{word} plan {number} of {incident}: {summary}");
+        self.send(Event::Approved { incident, plan: number, by, approved }).await;
+        Ok(done)
+    }
+
     async fn tick(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
         let mut notes = notes::Notes::default();

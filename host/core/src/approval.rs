@@ -1,0 +1,29 @@
+//! A person's yes or no to a plan.
+//!
+//! ## What always holds
+//! - an answer counts for the plan that the person saw, by its number in the incident, and for no other
+//! - a yes can be taken back as long as nothing has been done
+
+use crate::{Core, incident::Phase};
+use salve_model::{incident::IncidentId, text::escape};
+
+impl Core {
+    /// Why a person cannot approve (or reject) this plan; none if they can.
+    #[must_use]
+    pub fn approval_objection(&self, id: &IncidentId, plan: u32, approved: bool) -> Option<String> {
+        let known = self.number(id).and_then(|number| self.incidents.get(&number));
+        let Some(incident) = known else {
+            return Some(format!("there is no incident `{}`", escape(&id.0, 100)));
+        };
+        let waits = match incident.phase {
+            Phase::AwaitingApproval { .. } => true,
+            Phase::Planned { .. } => !approved && incident.approved_by.is_some(),
+            _ => false,
+        };
+        if !waits {
+            return Some(format!("no plan of {id} waits for an answer: it is {}", incident.phase.name()));
+        }
+        (plan != incident.plans)
+            .then(|| format!("plan {plan} of {id} does not wait: plan {} does", incident.plans))
+    }
+}
