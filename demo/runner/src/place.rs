@@ -186,7 +186,7 @@ impl Place {
                  inventory_timeout_ms: 500\n\
                  \n\
                  # Requests at one time, and how long another one waits for its turn.\n\
-                 workers: 12\n\
+                 workers: 24\n\
                  queue_timeout_ms: 300\n\
                  \n\
                  # Which taxes apply: standard, reduced or export.\n\
@@ -194,7 +194,7 @@ impl Place {
                 self.listen(Service::Inventory)
             ),
             Service::Inventory => format!(
-                "{{\n  \"listen\": \"{listen}\",\n  \"admin_listen\": \"{admin}\",\n  \"workers\": 12,\n  \
+                "{{\n  \"listen\": \"{listen}\",\n  \"admin_listen\": \"{admin}\",\n  \"workers\": 24,\n  \
                  \"queue_timeout_ms\": 300,\n  \"warehouse\": \"north\"\n}}\n"
             ),
         }

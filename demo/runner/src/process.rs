@@ -14,9 +14,9 @@ use std::{
 };
 
 /// Of each cycle of a [`Throttle`] the process is stopped for so long ...
-const STOPPED: Duration = Duration::from_millis(93);
+const STOPPED: Duration = Duration::from_millis(230);
 /// ... and runs for so long: less than a request of the shop takes, so that each one is interrupted.
-const RUNNING: Duration = Duration::from_millis(7);
+const RUNNING: Duration = Duration::from_millis(8);
 
 /// A handle to a running process. Signals reach this process or none: a process id that is used again is not it.
 #[derive(Debug)]

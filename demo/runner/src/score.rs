@@ -8,6 +8,7 @@ use crate::{
     record::{Run, Slot},
 };
 use serde::Serialize;
+use std::ops::Range;
 
 /// One action that was carried out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,7 +46,7 @@ pub(crate) struct FaultFact {
     pub(crate) act_ms: Option<u64>,
     /// Until the incident was closed as healed.
     pub(crate) heal_ms: Option<u64>,
-    /// Incidents that were opened in its slot.
+    /// Incidents that were opened in its slot, or in which something was done in it.
     pub(crate) incidents: usize,
     /// Handled rightly.
     pub(crate) handled: bool,
@@ -84,17 +85,24 @@ pub(crate) fn score(run: &Run) -> Score {
         .slots
         .iter()
         .filter(|slot| slot.fault == Fault::Surge)
-        .map(|slot| incidents_of(run, slot).count())
+        .map(|slot| incidents_of(run, time_of(run, slot)).count())
         .sum();
     Score { faults, false_actions: false_actions(run), surge_incidents }
 }
 
-/// Incidents that were opened after this fault and before the next one.
-fn incidents_of<'a>(run: &'a Run, slot: &Slot) -> impl Iterator<Item = &'a Incident> {
+/// From this fault until the next one.
+fn time_of(run: &Run, slot: &Slot) -> Range<u64> {
     let from = slot.injected;
-    let to =
-        run.slots.iter().map(|other| other.injected).filter(|other| *other > from).min().unwrap_or(u64::MAX);
-    run.incidents.iter().filter(move |incident| (from..to).contains(&incident.opened()))
+    let later = run.slots.iter().map(|other| other.injected).filter(|other| *other > from);
+    from..later.min().unwrap_or(u64::MAX)
+}
+
+/// Incidents that were opened in this time, and those that were open already and in which something was done in it.
+fn incidents_of(run: &Run, time: Range<u64>) -> impl Iterator<Item = &Incident> {
+    run.incidents.iter().filter(move |incident| {
+        time.contains(&incident.opened())
+            || carried_out(incident).any(|attempt| time.contains(&attempt.started))
+    })
 }
 
 fn carried_out(incident: &Incident) -> impl Iterator<Item = &Attempt> {
@@ -114,17 +122,30 @@ fn false_actions(run: &Run) -> usize {
 }
 
 fn judge(run: &Run, slot: &Slot, target: &str, right_action: &str) -> FaultFact {
-    let incidents: Vec<&Incident> = incidents_of(run, slot).collect();
+    let time = time_of(run, slot);
+    let incidents: Vec<&Incident> = incidents_of(run, time.clone()).collect();
+    let treated = |incident: &'_ &Incident| {
+        carried_out(incident).find(|attempt| time.contains(&attempt.started)).map(|attempt| attempt.started)
+    };
     // The one that was treated, else the first.
-    let main = incidents.iter().find(|incident| carried_out(incident).next().is_some()).or(incidents.first());
+    let main = incidents.iter().find(|incident| treated(incident).is_some()).or(incidents.first());
+    // One that was open before the fault says nothing of when that was noticed, but that it was when something was done.
+    let noticed = |incident: &&Incident| match incident.opened() {
+        opened if opened < slot.injected => treated(incident).unwrap_or(opened),
+        opened => opened,
+    };
     // A leak that was stopped before half of its limit was found before its clock began.
     let clock = match slot.fault {
         Fault::Leak => slot.half.unwrap_or(u64::MAX),
         _ => slot.injected,
     };
     let since = |moment: u64| moment.saturating_sub(clock);
-    let actions: Vec<ActionFact> =
-        incidents.iter().flat_map(|incident| carried_out(incident)).map(action).collect();
+    let actions: Vec<ActionFact> = incidents
+        .iter()
+        .flat_map(|incident| carried_out(incident))
+        .filter(|attempt| time.contains(&attempt.started))
+        .map(action)
+        .collect();
     let outcome = match main {
         None => "undetected".to_owned(),
         Some(incident) => incident.outcome.clone().unwrap_or_else(|| "open".to_owned()),
@@ -155,8 +176,8 @@ fn judge(run: &Run, slot: &Slot, target: &str, right_action: &str) -> FaultFact 
         target: target.to_owned(),
         diagnosed: cause.map(|cause| cause.suspect.clone()),
         mechanism: cause.map(|cause| cause.mechanism.clone()),
-        detect_ms: main.map(|incident| since(incident.opened())),
-        act_ms: main.and_then(|incident| carried_out(incident).map(|attempt| since(attempt.started)).next()),
+        detect_ms: main.map(noticed).map(since),
+        act_ms: main.and_then(treated).map(since),
         heal_ms: main.filter(|_| outcome == "healed").and_then(|incident| incident.closed).map(since),
         actions,
         outcome,
@@ -381,6 +402,26 @@ pub(crate) mod tests {
             assert_eq!(score.faults[0].complaints, complaints, "{name}");
             assert_eq!(score.false_actions, false_actions, "{name}");
         }
+    }
+
+    /// Scenario: after the first fault an incident is opened for nothing and stays open; the next fault joins it and is healed in it.
+    /// Guarantees: the first fault has an incident too many; the second was handled rightly, and was noticed when it was treated.
+    #[test]
+    fn an_incident_that_was_open_before() {
+        let mut run = good_run();
+        run.slots[1] = slot(Fault::Hang, 30_000, None);
+        let healed = vec![attempt("restart-process", "checkout", 34_000, "healed", false)];
+        run.incidents.insert(1, incident(20_000, "checkout", healed, 39_000));
+        let score = score(&run);
+        assert_eq!(score.false_actions, 0);
+        assert_eq!(score.faults[0].complaints, ["2 incidents instead of one"]);
+        assert_eq!(score.faults[0].actions.len(), 1);
+        let second = &score.faults[1];
+        assert!(second.handled, "{second:#?}");
+        assert_eq!(
+            (second.detect_ms, second.act_ms, second.heal_ms),
+            (Some(4_000), Some(4_000), Some(9_000))
+        );
     }
 
     /// Guarantees: a leak that was stopped before half of its limit took no time, rather than a negative one.

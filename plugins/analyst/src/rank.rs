@@ -321,7 +321,11 @@ impl Ranking<'_> {
             let ratio = during / before;
             let load = self.load_ratio(service).max(1.0);
             // Waiting grows faster than load (queueing), so a surge explains up to its square.
-            let weight = (2.0 * (ratio.ln() - 2.0 * load.ln())).clamp(0.0, CAP_NATS) * share;
+            let longer = (2.0 * (ratio.ln() - 2.0 * load.ln())).clamp(0.0, CAP_NATS);
+            // A machine that is slow is so for all: what is shared by many says little, what one of n has alone is n times as
+            // likely if it is that one's.
+            let alone = (share * self.servers() as f64).ln().max(0.0);
+            let weight = if longer > 0.0 { longer * share * share + alone } else { 0.0 };
             let text = format!(
                 "It takes {during:.0} ms a request instead of {before:.0}, {} of all new waiting begins here",
                 percent(share)
@@ -419,6 +423,11 @@ impl Ranking<'_> {
         }
     }
 
+    /// Services that serve.
+    fn servers(&self) -> usize {
+        self.view.before.services.values().filter(|stats| stats.requests_per_second > 0.0).count()
+    }
+
     /// How many times as many requests as before a service gets: over the incident's window, or at the end of a steep rise.
     fn load_ratio(&self, service: &str) -> f64 {
         let before = served(self.view.before.services.get(service));
@@ -445,16 +454,15 @@ impl Ranking<'_> {
         if before > 0.0 { calls(&self.view.during) / before } else { 1.0 }
     }
 
-    /// More requests than before, at the services that nobody here calls.
+    /// More requests than before, at the services that no server here calls.
     fn load(&mut self) {
-        let entries: Vec<String> = self
-            .view
-            .during
+        let View { before, during, .. } = self.view;
+        // Customers who send telemetry are services that serve nobody.
+        let is_server = |name: &str| [before, during].iter().any(|map| served(map.services.get(name)) > 0.0);
+        let entries: Vec<String> = during
             .services
             .keys()
-            .filter(|name| {
-                self.callers(name).all(|edge| !self.view.during.services.contains_key(&edge.caller))
-            })
+            .filter(|name| is_server(name) && self.callers(name).all(|edge| !is_server(&edge.caller)))
             .cloned()
             .collect();
         for service in entries {

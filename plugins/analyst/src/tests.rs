@@ -184,11 +184,14 @@ fn surge(load: f64, failing: f64) -> View {
     let rate = 50.0 * load;
     view(
         vec![
+            // Customers send telemetry, and serve nobody.
+            service("customers", 0.0, 0.0, 0.0),
             service(GATEWAY, rate, failing, 300.0),
             service(CHECKOUT, rate, failing, 220.0),
             service(INVENTORY, rate * (1.0 - failing), 0.001, 80.0),
         ],
         vec![
+            edge("customers", GATEWAY, rate, failing, 310.0),
             edge(GATEWAY, CHECKOUT, rate, failing, 280.0),
             edge(CHECKOUT, INVENTORY, rate * (1.0 - failing), 0.001, 100.0),
         ],
@@ -226,6 +229,31 @@ fn a_surge_hides_no_fault() {
         let first = rank::rank(&view).remove(0);
         assert_eq!((first.suspect.as_str(), first.mechanism.as_str()), (CHECKOUT, mechanism), "{first:?}");
         assert!(first.probability > 0.5, "{first:?}");
+    }
+}
+
+/// Scenario: others take most of the machine on which all services run, so that each takes many times as long. Guarantees: no
+/// service is sure enough to be treated for it.
+#[test]
+fn a_slow_machine_is_nobodys_fault() {
+    for times in [2.0, 3.0, 5.0, 8.0] {
+        let own = [6.0 * times, 12.0 * times, 8.0 * times];
+        let (inventory, checkout) = (own[2], own[1] + own[2] + 2.0 * times);
+        let gateway = own[0] + checkout + 2.0 * times;
+        let view = view(
+            vec![
+                service(GATEWAY, 50.0, 0.002, gateway),
+                service(CHECKOUT, 50.0, 0.002, checkout),
+                service(INVENTORY, 50.0, 0.001, inventory),
+            ],
+            vec![
+                edge(GATEWAY, CHECKOUT, 50.0, 0.002, checkout + 2.0 * times),
+                edge(CHECKOUT, INVENTORY, 50.0, 0.001, inventory + 2.0 * times),
+            ],
+            vec![slow_at(GATEWAY), slow_at(CHECKOUT)],
+        );
+        let hypotheses = rank::rank(&view);
+        assert!(hypotheses.iter().all(|one| one.probability < 0.5), "{times}: {hypotheses:#?}");
     }
 }
 
