@@ -23,6 +23,8 @@ pub(crate) struct Document {
     pub(crate) without_healing: Orders,
     /// Over all faults that were acted on or healed.
     pub(crate) median: Medians,
+    /// What the machine had.
+    pub(crate) machine: MachineFacts,
     /// Seeds of the runs.
     pub(crate) seeds: Vec<u64>,
     /// Everything was as it should be.
@@ -43,6 +45,13 @@ pub(crate) struct LedgerFacts {
 pub(crate) struct Orders {
     /// Share of orders that failed, 0 to 1.
     pub(crate) failed_orders_ratio: Option<f64>,
+}
+
+/// What the machine had while Salve healed.
+#[derive(Debug, Serialize)]
+pub(crate) struct MachineFacts {
+    /// Share of the processor time it wanted that others took, 0 to 1; over several runs the mean.
+    pub(crate) stolen_ratio: Option<f64>,
 }
 
 /// Times in the middle.
@@ -80,6 +89,9 @@ pub(crate) fn document(healing: &[(Run, Score)], observing: Option<&Run>) -> Doc
             detect_ms: median(faults.iter().filter_map(|fault| fault.detect_ms)),
             act_ms: median(faults.iter().filter_map(|fault| fault.act_ms)),
             heal_ms: median(faults.iter().filter_map(|fault| fault.heal_ms)),
+        },
+        machine: MachineFacts {
+            stolen_ratio: mean(healing.iter().filter_map(|(run, _)| run.stolen_ratio).collect()),
         },
         seeds: healing.iter().map(|(run, _)| run.seed).collect(),
         passed: verified && healing.iter().all(|(_, score)| score.passed()),
@@ -145,6 +157,9 @@ mod tests {
             "detect_ms": 2000,
             "act_ms": 3000,
             "heal_ms": 7000
+          },
+          "machine": {
+            "stolen_ratio": 0.25
           },
           "seeds": [
             7

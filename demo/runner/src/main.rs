@@ -13,6 +13,7 @@ mod document;
 mod fault;
 mod hold;
 mod inject;
+mod machine;
 mod place;
 mod plot;
 mod process;

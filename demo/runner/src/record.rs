@@ -56,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) began: u64,
     /// End of the last slot.
     pub(crate) ended: u64,
+    /// Share of the processor time that the machine wanted between them which others took, 0 to 1; none where nobody knows.
+    pub(crate) stolen_ratio: Option<f64>,
     /// In order.
     pub(crate) slots: Vec<Slot>,
     /// All seconds between `began` and `ended`.

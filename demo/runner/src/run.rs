@@ -3,6 +3,7 @@
 use crate::{
     fault::Fault,
     inject::inject,
+    machine::ProcessorTime,
     place::{Place, Programs},
     record::{Ledger, Run, Slot},
     shop::Shop,
@@ -142,12 +143,14 @@ pub(crate) async fn run(
 ) -> Result<Run> {
     let (mut shop, mut watch) = warm_up(folder, programs, options, terminal).await?;
     let began = now_ms();
+    let processors = ProcessorTime::now();
     let mut slots = Vec::new();
     for (index, fault) in options.faults.iter().enumerate() {
         let title = format!("\n{}/{}  {}", index + 1, options.faults.len(), fault.name());
         slots.push(slot(&mut shop, &mut watch, options, *fault, &title, terminal).await?);
     }
     let ended = now_ms();
+    let stolen_ratio = processors.zip(ProcessorTime::now()).map(|(before, after)| after.stolen_since(before));
     watch.look(terminal, ended).await?;
     terminal.footer(Vec::new());
     let ledger = verify_ledger(&shop)?;
@@ -159,6 +162,7 @@ pub(crate) async fn run(
         healing: options.healing,
         began,
         ended,
+        stolen_ratio,
         slots,
         seconds: seconds.collect(),
         incidents: watch.incidents(),

@@ -264,6 +264,7 @@ pub(crate) mod tests {
             healing: true,
             began: 0,
             ended: 100_000,
+            stolen_ratio: Some(0.25),
             slots: vec![
                 slot(Fault::Kill, 10_000, None),
                 slot(Fault::Surge, 30_000, None),

@@ -7,6 +7,9 @@ use crate::{
     terminal::{Terminal, Tone, table},
 };
 
+/// Below this it makes no difference.
+const STOLEN_TOLD: f64 = 0.05;
+
 /// Seconds with one decimal, or a dash.
 pub(crate) fn seconds(ms: Option<u64>) -> String {
     ms.map_or_else(|| "–".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1_000.0))
@@ -69,6 +72,13 @@ pub(crate) fn tell(terminal: &mut Terminal, run: &Run, score: &Score) {
         terminal.line(Tone::Bad, &format!("  {} actions without need", score.false_actions));
     }
     terminal.line(Tone::Dim, &format!("  orders failed: {}", percent(Some(run.failed_orders_ratio()))));
+    if let Some(ratio) = run.stolen_ratio.filter(|ratio| *ratio >= STOLEN_TOLD) {
+        let share = percent(Some(ratio));
+        terminal.line(
+            Tone::Dim,
+            &format!("  others took {share} of the processor time that this machine wanted"),
+        );
+    }
 }
 
 /// What all runs come to.
