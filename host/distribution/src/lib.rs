@@ -23,6 +23,7 @@ mod key;
 mod lock;
 mod oci;
 mod pem;
+mod refusal;
 mod sealed;
 mod signature;
 mod trust;
@@ -35,8 +36,9 @@ pub use install::{InstallError, InstallOptions, Installed, install, pin};
 pub use key::{KeyError, KeyId, PrivateKey, PublicKey, SealError};
 pub use lock::{LockEntry, LockError, LockFile};
 pub use oci::{Credentials, CredentialsError, Pushed, Reference, ReferenceError, push};
+pub use refusal::Refusal;
 pub use signature::{SignatureError, SignatureFile, signature_path};
-pub use trust::{Basis, Identity, Publisher, Refusal, Trust};
+pub use trust::{Basis, Identity, Publisher, Trust};
 
 /// Largest component that is fetched, in bytes; what the plugin host reads by default.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;

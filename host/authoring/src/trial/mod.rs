@@ -5,7 +5,9 @@
 //! - on paper and in replay the plugin's clock is virtual, so that equal input gives equal calls
 //! - the plugin runs under the limits and checks of the real host
 
+mod call;
 mod calls;
+mod error;
 mod observe;
 mod outcome;
 mod paper;
@@ -15,6 +17,8 @@ mod request;
 mod watched;
 mod world;
 
+pub use call::Call;
+pub use error::TrialError;
 pub use recording::{Answer, HostCall, Recording, Stamp};
 pub use request::{CatalogueView, Incident, Observe, PlanView, Request, StepView, SymptomView, TargetView};
 pub use watched::{Unwatched, Watch};
@@ -30,8 +34,8 @@ use salve_model::{
     incident::IncidentId,
     plan::{Plan, Receipt},
 };
-use salve_plugins::{HostConfig, LoadError, LogSink, Plugin, PluginError, PluginHost, Role};
-use serde::{Deserialize, Serialize};
+use salve_plugins::{HostConfig, LogSink, Plugin, PluginHost};
+use serde::Serialize;
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
@@ -42,161 +46,6 @@ use watched::{Noted, Watched};
 
 /// Most calls of one trial that reach real brokers; the plugin's own limit comes before.
 const HOST_CALLS_MAX: u32 = 10_000;
-
-/// A call that a plugin exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Call {
-    /// Of an action: says what it would do.
-    Plan,
-    /// Of an action: does it.
-    Execute,
-    /// Of an action: takes it back.
-    Undo,
-    /// Of an agent.
-    Consult,
-    /// Of a detector.
-    Observe,
-}
-
-impl Call {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Plan, Self::Execute, Self::Undo, Self::Consult, Self::Observe];
-
-    /// As people write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Plan => "plan",
-            Self::Execute => "execute",
-            Self::Undo => "undo",
-            Self::Consult => "consult",
-            Self::Observe => "observe",
-        }
-    }
-
-    /// Whose call it is.
-    #[must_use]
-    pub fn role(self) -> Role {
-        match self {
-            Self::Plan | Self::Execute | Self::Undo => Role::Action,
-            Self::Consult => Role::Agent,
-            Self::Observe => Role::Detector,
-        }
-    }
-
-    /// The calls of a role, the first one first.
-    pub fn of_role(role: Role) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |call| call.role() == role)
-    }
-}
-
-/// Why a trial did not take place, or cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-pub enum TrialError {
-    /// A file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file has not its form.
-    #[error("cannot understand the {what} `{}`", path.display())]
-    Parse {
-        /// What it should be.
-        what: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A file cannot be written.
-    #[error("cannot write `{}`", path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// No plugin host.
-    #[error("cannot start the plugin host")]
-    Host(#[source] PluginError),
-    /// The component is refused.
-    #[error("cannot load the component")]
-    Load(#[source] LoadError),
-    /// Another role's call.
-    #[error("cannot call `{call}`: `{plugin}` is a plugin of role {role}", call = call.name())]
-    Role {
-        /// What was asked.
-        call: Call,
-        /// Whom.
-        plugin: String,
-        /// What it is.
-        role: Role,
-    },
-    /// The plugin made calls that were not recorded.
-    #[error("cannot replay `{call}`: the plugin made calls that are not in the recording:\n  {calls}", call = call.name())]
-    NotRecorded {
-        /// What was replayed.
-        call: Call,
-        /// One line each.
-        calls: String,
-    },
-    /// There is no plan to execute or undo.
-    #[error("cannot {call}: there is no plan ({reason})", call = call.name())]
-    NoPlan {
-        /// What was asked.
-        call: Call,
-        /// What `plan` gave instead.
-        reason: String,
-    },
-    /// Real brokers undo only what is known to be applied.
-    #[error("cannot undo on real targets without `plan` and `receipts` in the request")]
-    NoReceipts,
-    /// What does not go well is not measured.
-    #[error("cannot measure `{call}`, which does not go well: {result}", call = call.name())]
-    Failing {
-        /// What was to be measured.
-        call: Call,
-        /// What came out.
-        result: String,
-    },
-    /// Points that make no batch.
-    #[error("cannot make batches of the request's series: {0}")]
-    Batches(String),
-}
-
-impl TrialError {
-    /// What the author can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Parse { what, source, .. } => {
-                let nearest = crate::words::nearest_key(&source.to_string());
-                nearest.or_else(|| Some(format!("docs/authoring.md shows the form of a {what}.")))
-            }
-            Self::Load(error) => error.hint(),
-            Self::Role { role, .. } => {
-                let calls: Vec<_> = Call::of_role(*role).map(Call::name).collect();
-                Some(format!("Use `--call {}`.", calls.join("` or `--call ")))
-            }
-            Self::NotRecorded { .. } => Some(
-                "If the plugin is right, record again: `salve plugin run … --record FILE` without `--replay`.".into(),
-            ),
-            Self::NoPlan { .. } => Some("See what `--call plan` says, or give `plan` in the request.".into()),
-            Self::Failing { .. } => Some("See `salve plugin run` with the same request.".into()),
-            Self::NoReceipts => {
-                Some("`--call execute --apply --json` prints the receipts.".into())
-            }
-            _ => None,
-        }
-    }
-}
 
 /// Who answers the plugin's calls.
 pub enum Answers {

@@ -3,7 +3,6 @@
 use super::Daemon;
 use crate::control::{REQUEST_BYTES_MAX, Request, Response};
 use anyhow::{Context, Result};
-use salve_core::Event;
 use salve_model::text::escape;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
