@@ -107,7 +107,7 @@ async fn observe_touches_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Scenario: mode `approve`; a person answers too early, looks at the plan, names one that is none, and says yes.
+/// Scenario: mode `approve`; a person looks at the plan, names a plan and an incident that are none, and says yes.
 /// Guarantees: nothing happens before; the plan is shown with the command that approves it; the heal happens after, and the
 /// ledger says who approved.
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use crate::{
     Core, Pause,
-    incident::{Asked, Attempt, EscalationCause, Held, Incident, Phase},
+    incident::{AskedPlan, Attempt, EscalationCause, Held, Incident, Phase},
     plugin::PluginMatter,
     timeline,
     transition::{AfterRun, AfterUndo, Change, IncidentChange, Transition},
@@ -154,6 +154,7 @@ impl Incident {
                 self.attempts_before_reopen = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
                 self.outcome = None;
                 self.asked = None;
+                self.rejected.clear();
                 self.start_over(Phase::Settling { until: *until });
             }
             IncidentChange::Joined { symptom, look_again, .. } => {
@@ -210,9 +211,19 @@ impl Incident {
             IncidentChange::Skipped { proposal, .. } => {
                 self.phase = Phase::Choosing { next: proposal.saturating_add(1) };
             }
-            IncidentChange::Resettled { until } => self.phase = Phase::Settling { until: *until },
-            IncidentChange::Waited { until, .. } => self.phase = Phase::Waiting { until: *until },
-            IncidentChange::Recorded { mode, .. } => self.phase = Phase::Recorded { mode: *mode },
+            // What is no longer asked, and may be told to nobody yet, is asked anew.
+            IncidentChange::Resettled { until } => {
+                self.asked = None;
+                self.phase = Phase::Settling { until: *until };
+            }
+            IncidentChange::Waited { until, .. } => {
+                self.asked = None;
+                self.phase = Phase::Waiting { until: *until };
+            }
+            IncidentChange::Recorded { mode, .. } => {
+                self.asked = None;
+                self.phase = Phase::Recorded { mode: *mode };
+            }
             IncidentChange::PlanAsked { request, proposal, until } => {
                 self.plan = None;
                 self.approved_by = None;
@@ -221,7 +232,8 @@ impl Incident {
             }
             IncidentChange::Planned { plan } => {
                 self.plan = Some((**plan).clone());
-                if self.asked.as_ref().is_none_or(|asked| asked.plan != **plan) {
+                let is_same = |asked: &AskedPlan| asked.number == self.plans && asked.plan == **plan;
+                if !self.asked.as_ref().is_some_and(is_same) {
                     self.plans = self.plans.saturating_add(1);
                 }
                 self.phase = Phase::Planned { proposal: self.chosen(), held: None };
@@ -229,6 +241,7 @@ impl Incident {
             IncidentChange::PlanRefused { why, .. } => self.refuse(why.clone()),
             IncidentChange::Refused { by } => {
                 self.asked = None;
+                self.rejected.extend(self.proposal(self.chosen()).cloned());
                 self.refuse(format!("`{by}` refused the plan"));
             }
             IncidentChange::Held { guard, reason } => {
@@ -237,7 +250,8 @@ impl Incident {
                 self.phase = Phase::Planned { proposal: self.chosen(), held };
             }
             IncidentChange::ApprovalAsked { until, .. } => {
-                self.asked = self.plan.clone().map(|plan| Asked { plan, until: *until });
+                let number = self.plans;
+                self.asked = self.plan.clone().map(|plan| AskedPlan { number, plan, until: *until });
                 self.phase = Phase::AwaitingApproval { proposal: self.chosen(), until: *until };
             }
             IncidentChange::Approved { by } => {
@@ -307,6 +321,7 @@ impl Incident {
                 self.phase = Phase::Escalated { cause: *cause, reason: reason.clone() };
             }
             IncidentChange::Suspended => {
+                self.asked = None;
                 self.held_since = None;
                 self.phase = Phase::Suspended;
             }
@@ -350,6 +365,7 @@ impl Incident {
     fn start_run(&mut self, request: u64, until: Now, dry_run: bool, at: Now) {
         self.next_request = request.saturating_add(1);
         self.held_since = None;
+        self.asked = None;
         if let (Some(proposal), Some(plan)) = (self.proposal(self.chosen()).cloned(), self.plan.clone()) {
             self.attempts.push(Attempt {
                 proposal,

@@ -20,6 +20,12 @@ impl Core {
             Phase::Planned { .. } => !approved && incident.approved_by.is_some(),
             _ => false,
         };
+        if !waits && incident.asked.is_some() {
+            return Some(format!(
+                "there is more evidence, so {id} is looked at again ({}): answer once a plan waits",
+                incident.phase.name()
+            ));
+        }
         if !waits {
             return Some(format!("no plan of {id} waits for an answer: it is {}", incident.phase.name()));
         }

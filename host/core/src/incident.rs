@@ -329,7 +329,9 @@ impl Attempt {
 
 /// A plan about which a person was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct AskedPlan {
+    /// Its number.
+    pub number: u32,
     /// The plan.
     pub plan: Plan,
     /// How long an answer is awaited.
@@ -364,7 +366,10 @@ pub struct Incident {
     pub plans: u32,
     /// What a person was asked about and has not answered.
     #[serde(default)]
-    pub asked: Option<Asked>,
+    pub asked: Option<AskedPlan>,
+    /// Remedies to which a person said no.
+    #[serde(default)]
+    pub rejected: Vec<Proposal>,
     /// Who approved that plan.
     pub approved_by: Option<String>,
     /// Remedies, oldest first.
@@ -415,6 +420,7 @@ impl Incident {
             plan: None,
             plans: 0,
             asked: None,
+            rejected: Vec::new(),
             approved_by: None,
             attempts: Vec::new(),
             bounds: Vec::new(),

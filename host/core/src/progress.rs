@@ -244,6 +244,9 @@ fn choose(core: &Core, incident: &Incident, index: u32, now: Now) -> IncidentCha
         Verdict::Act | Verdict::Ask if was_tried(incident, proposal) => {
             IncidentChange::Skipped { proposal: index, why: "it was tried before and did not heal".into() }
         }
+        Verdict::Act | Verdict::Ask if incident.rejected.iter().any(|other| is_same(other, proposal)) => {
+            IncidentChange::Skipped { proposal: index, why: "a person said no to it".into() }
+        }
         Verdict::Act | Verdict::Ask if settings.mode == Mode::Observe => {
             IncidentChange::Recorded { proposal: index, mode: settings.mode }
         }
@@ -257,12 +260,21 @@ fn choose(core: &Core, incident: &Incident, index: u32, now: Now) -> IncidentCha
 /// The same remedy was tried and did not heal. One that did, before the incident came back, may heal again: the
 /// attempts are counted all the same.
 fn was_tried(incident: &Incident, proposal: &Proposal) -> bool {
-    incident.tried().any(|attempt| {
-        attempt.outcome != Some(Outcome::Healed)
-            && attempt.proposal.action == proposal.action
-            && attempt.proposal.target == proposal.target
-            && is_same_json(&attempt.proposal.parameters, &proposal.parameters)
-    })
+    incident
+        .tried()
+        .any(|attempt| attempt.outcome != Some(Outcome::Healed) && is_same(&attempt.proposal, proposal))
+}
+
+fn is_same(one: &Proposal, other: &Proposal) -> bool {
+    one.action == other.action
+        && one.target == other.target
+        && is_same_json(&one.parameters, &other.parameters)
+}
+
+fn is_same_remedy(one: &Plan, other: &Plan) -> bool {
+    one.action == other.action
+        && one.targets == other.targets
+        && is_same_json(&one.parameters, &other.parameters)
 }
 
 fn is_same_json(one: &str, other: &str) -> bool {
@@ -306,8 +318,10 @@ fn guarded(
         },
         Word::Record => IncidentChange::Recorded { proposal: index, mode: settings.mode },
         Word::Ask => match &incident.asked {
-            Some(asked) if asked.plan == *plan => {
-                IncidentChange::ApprovalAsked { until: asked.until, again: true }
+            // What a person saw still waits for the answer; the same remedy in other words does not wait longer.
+            Some(asked) if is_same_remedy(&asked.plan, plan) => {
+                let again = asked.number == incident.plans;
+                IncidentChange::ApprovalAsked { until: asked.until, again }
             }
             _ => IncidentChange::ApprovalAsked {
                 until: now.plus_ms(settings.approval_within_ms),

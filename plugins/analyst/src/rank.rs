@@ -9,22 +9,21 @@
 //! - one hypothesis a service, with its most telling mechanism; probabilities add up to at most 1
 //! - every nat has a sentence
 
+mod load;
+
 use crate::{
     flow::{self, Excess},
-    view::{Map, View},
+    view::View,
 };
 use salve_plugin::{
     Kind,
     agent::{Evidence, Hypothesis},
     telemetry::{Change, EdgeStats, ServiceStats},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Series that Salve itself reports: whether a supervised process runs.
 const PROCESS_UP: &str = "process.up";
-
-/// Requests that a service gets, in a second.
-const REQUEST_RATE: &str = "salve.span.request_rate";
 
 /// Nats of "none of these": a single weak sign names nobody.
 const NONE_NATS: f64 = 2.0;
@@ -41,8 +40,8 @@ const HYPOTHESES_MAX: usize = 10;
 const CUT_OFF: f64 = 0.7;
 /// Callers that wait this many times as long as before wait in vain rather than being refused.
 const WAITS: f64 = 3.0;
-/// A load this many times that of before explains waiting and failures.
-const SURGE: f64 = 1.5;
+/// A service that took less by itself for a request says nothing about how slow the machine is.
+const OWN_TIME_MIN_MS: f64 = 1.0;
 /// A change of at least so many nats is named before what it led to.
 const CHANGE_TELLS_NATS: f64 = 1.5;
 /// Time in which the weight of a change halves.
@@ -321,11 +320,9 @@ impl Ranking<'_> {
             let ratio = during / before;
             let load = self.load_ratio(service).max(1.0);
             // Waiting grows faster than load (queueing), so a surge explains up to its square.
-            let longer = (2.0 * (ratio.ln() - 2.0 * load.ln())).clamp(0.0, CAP_NATS);
-            // A machine that is slow is so for all: what is shared by many says little, what one of n has alone is n times as
-            // likely if it is that one's.
-            let alone = (share * self.servers() as f64).ln().max(0.0);
-            let weight = if longer > 0.0 { longer * share * share + alone } else { 0.0 };
+            // A machine that is slow is so for all its services: what all others have, too, is nobody's.
+            let common = self.least_slowdown_elsewhere(service);
+            let weight = (2.0 * (ratio.ln() - 2.0 * load.ln() - common.ln())).clamp(0.0, CAP_NATS) * share;
             let text = format!(
                 "It takes {during:.0} ms a request instead of {before:.0}, {} of all new waiting begins here",
                 percent(share)
@@ -335,8 +332,8 @@ impl Ranking<'_> {
             let waits =
                 self.callers(service).map(|edge| self.wait_ratio(&edge.caller, service)).fold(1.0, f64::max);
             let text = format!("Its callers wait {waits:.0} times as long as before");
-            let calls = self.calls_ratio(service).max(1.0);
-            let weight = (waits.ln() - 2.0 * calls.ln()).clamp(0.0, 3.0) * share;
+            let load = self.outside_load(service);
+            let weight = (waits.ln() - 2.0 * load.ln()).clamp(0.0, 3.0) * share;
             self.case(service).add("unresponsive", weight, "salve.edge.duration.mean", text);
         }
     }
@@ -423,92 +420,17 @@ impl Ranking<'_> {
         }
     }
 
-    /// Services that serve.
-    fn servers(&self) -> usize {
-        self.view.before.services.values().filter(|stats| stats.requests_per_second > 0.0).count()
-    }
-
-    /// How many times as many requests as before a service gets: over the incident's window, or at the end of a steep rise.
-    fn load_ratio(&self, service: &str) -> f64 {
-        let before = served(self.view.before.services.get(service));
-        if before <= 0.0 {
-            return 1.0;
-        }
-        let risen = self.view.symptoms.iter().filter(|symptom| {
-            symptom.service == service && symptom.signal == REQUEST_RATE && symptom.kind == Kind::Point
-        });
-        let during = served(self.view.during.services.get(service));
-        risen.map(|symptom| symptom.value).fold(during, f64::max) / before
-    }
-
-    /// How many times as often as before a service is called.
-    fn calls_ratio(&self, service: &str) -> f64 {
-        let calls = |map: &Map| -> f64 {
-            map.edges
-                .values()
-                .filter(|edge| edge.callee == service)
-                .map(|edge| edge.requests_per_second)
-                .sum()
-        };
-        let before = calls(&self.view.before);
-        if before > 0.0 { calls(&self.view.during) / before } else { 1.0 }
-    }
-
-    /// More requests than before, at the services that no server here calls.
-    fn load(&mut self) {
+    /// How many times as much time as before each other service takes for a request by itself, at least: 1 if any of them is as
+    /// fast as it was, or if there is none.
+    fn least_slowdown_elsewhere(&self, service: &str) -> f64 {
         let View { before, during, .. } = self.view;
-        // Customers who send telemetry are services that serve nobody.
-        let is_server = |name: &str| [before, during].iter().any(|map| served(map.services.get(name)) > 0.0);
-        let entries: Vec<String> = during
-            .services
-            .keys()
-            .filter(|name| is_server(name) && self.callers(name).all(|edge| !is_server(&edge.caller)))
-            .cloned()
-            .collect();
-        for service in entries {
-            let ratio = self.load_ratio(&service);
-            let suffers = !self.waiting.services.is_empty() || !self.failures.services.is_empty();
-            if ratio >= SURGE && suffers {
-                let (failures, waiting) = self.explained_by_load(&service, ratio);
-                let case = self.case(&service);
-                let text = format!("It gets {ratio:.1} times as many requests as before");
-                case.add("overload", 1.0 + 2.0 * ratio.ln(), REQUEST_RATE, text);
-                let text = "That many more explain failures".to_owned();
-                case.add("overload", failures, "salve.edge.error_ratio", text);
-                let text = "That many more explain waiting".to_owned();
-                case.add("overload", waiting, "salve.span.duration.mean", text);
-            }
-        }
-    }
-
-    /// Nats of failures and of waiting, at an entry and below, that so many times the requests of before explain. What was served
-    /// before is served still, and of the others all may fail; that they only wait is as likely as there are more of them.
-    fn explained_by_load(&self, entry: &str, ratio: f64) -> (f64, f64) {
-        let beyond = 1.0 - 1.0 / ratio;
-        let (mut failures, mut waiting) = (0.0, 0.0);
-        let below = self.reachable(entry);
-        for (_, case) in self.cases.iter().filter(|(name, _)| below.contains(*name)) {
-            let nats = |mechanism| case.mechanisms.get(mechanism).copied().unwrap_or_default();
-            if case.failing > 0.0 {
-                failures += (nats("errors") + nats("unresponsive")) * (beyond / case.failing).min(1.0);
-            }
-            waiting += nats("slow") * beyond;
-        }
-        (failures.min(CAP_NATS), waiting.min(CAP_NATS))
-    }
-
-    /// A service and all that it calls, and those call.
-    fn reachable(&self, entry: &str) -> BTreeSet<String> {
-        let mut found = BTreeSet::from([entry.to_owned()]);
-        let mut open = vec![entry.to_owned()];
-        while let Some(caller) = open.pop() {
-            for edge in self.view.during.edges.values().filter(|edge| edge.caller == caller) {
-                if found.insert(edge.callee.clone()) {
-                    open.push(edge.callee.clone());
-                }
-            }
-        }
-        found
+        let others = before.services.keys().filter(|name| *name != service);
+        let slowdown = |name: &String| {
+            let (before, during) = (before.own_ms(name)?, during.own_ms(name)?);
+            (before >= OWN_TIME_MIN_MS).then_some(during / before)
+        };
+        let least = others.filter_map(slowdown).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least.max(1.0) } else { 1.0 }
     }
 
     /// What was changed shortly before is likely at fault where something else is held against the service.

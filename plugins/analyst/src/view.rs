@@ -94,6 +94,16 @@ impl Map {
         whole
     }
 
+    /// What a service takes for a request by itself, without what it calls; none if it served nothing. Calls that it makes at the
+    /// same time are counted one by one, and 0 is the least.
+    #[must_use]
+    pub fn own_ms(&self, service: &str) -> Option<f64> {
+        let stats = self.services.get(service).filter(|stats| stats.requests_per_second > 0.0)?;
+        let calls = self.edges.values().filter(|edge| edge.caller == service);
+        let called: f64 = calls.map(|edge| edge.requests_per_second * edge.duration_mean_ms).sum();
+        Some((stats.duration_mean_ms - called / stats.requests_per_second).max(0.0))
+    }
+
     fn has_requests(&self) -> bool {
         let services = self.services.values().map(|stats| stats.requests_per_second);
         services.chain(self.edges.values().map(|stats| stats.requests_per_second)).any(|rate| rate > 0.0)

@@ -235,6 +235,11 @@ fn later_evidence_overtakes_a_question() {
     assert!(matches!(world.effects.last(), Some(Effect::AskApproval { number: 1, .. })));
     world.symptom("gateway", "duration").answered(1, true);
     assert_eq!(world.phase(), "settling");
+    let objection = world.core.approval_objection(&world.id(), 1, true).unwrap();
+    assert_eq!(
+        objection,
+        "there is more evidence, so inc-1 is looked at again (settling): answer once a plan waits"
+    );
     world.pass(800).diagnosed().decided(vec![proposal(Verdict::Act, "restart", "checkout")]);
     world.planned(plan("restart", "checkout"));
     assert!(matches!(world.effects.last(), Some(Effect::AskApproval { number: 2, .. })));
@@ -262,16 +267,63 @@ fn the_same_plan_is_asked_about_once() {
     again(&mut world);
     assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("awaiting approval", ""));
     let mut late = world.clone();
-    assert_eq!(late.pass(4_201).phase(), "escalated");
+    assert_eq!(late.pass(4_200).phase(), "awaiting approval");
+    assert_eq!(late.pass(1).phase(), "escalated");
     world.answered(1, true);
     assert_eq!(executes(&world), 1);
+}
 
-    // Who said no is not taken to have been asked.
-    let mut refused = World::with(Settings { mode: Mode::Approve, ..settings() });
-    refused.reach_executing().approved(false).planned(plan("restart", "checkout"));
-    refused.symptom("gateway", "duration");
-    again(&mut refused);
-    assert!(matches!(refused.effects.last(), Some(Effect::AskApproval { number: 3, .. })));
+/// Scenario: a person is asked about one plan, then about another, and then the first one is made again.
+/// Guarantees: each time it has a number of its own and people are told; an answer to an earlier number does nothing.
+#[test]
+fn a_plan_that_comes_back_is_asked_about_anew() {
+    let mut world = World::with(Settings { mode: Mode::Approve, ..settings() });
+    world.reach_executing();
+    for (number, service, action) in [(2, "gateway", "restart"), (3, "inventory", "config")] {
+        world.symptom(service, "duration").pass(800).diagnosed();
+        world.decided(vec![proposal(Verdict::Act, action, "checkout")]).planned(plan(action, "checkout"));
+        let last = world.effects.last();
+        assert!(
+            matches!(last, Some(Effect::AskApproval { number: told, .. }) if *told == number),
+            "{last:?}"
+        );
+    }
+    world.answered(1, true).answered(2, true);
+    assert_eq!(executes(&world), 0);
+    world.answered(3, true);
+    assert_eq!(executes(&world), 1);
+}
+
+/// Scenario: a person says no, and further symptoms lead to the same proposal.
+/// Guarantees: it is passed over until the incident comes back.
+#[test]
+fn no_is_no() {
+    let mut world = World::with(Settings { mode: Mode::Approve, ..settings() });
+    world.reach_executing().approved(false).planned(plan("restart", "checkout"));
+    world.symptom("gateway", "duration").pass(800).diagnosed();
+    let proposals = ["config", "restart"].map(|action| proposal(Verdict::Act, action, "checkout"));
+    world.decided(proposals.to_vec());
+    assert!(matches!(world.effects.last(), Some(Effect::Plan { action, .. }) if action == "restart"));
+}
+
+/// Scenario: while a person is asked, Salve is paused for longer than an answer is awaited, or restarted.
+/// Guarantees: people are told again, and have the whole time to answer.
+#[test]
+fn a_pause_or_a_restart_takes_no_time_from_an_answer() {
+    let again = |world: &mut World| {
+        world.diagnosed().decided(vec![proposal(Verdict::Act, "config", "checkout")]);
+        world.planned(plan("config", "checkout"));
+        assert!(matches!(world.effects.last(), Some(Effect::AskApproval { .. })), "{:?}", world.effects);
+        assert_eq!(world.pass(30_000).phase(), "awaiting approval");
+    };
+    let mut paused = World::with(Settings { mode: Mode::Approve, ..settings() });
+    paused.reach_executing().pause().pass(60_000).resume();
+    again(&mut paused);
+
+    let mut restarted = World::with(Settings { mode: Mode::Approve, ..settings() });
+    restarted.reach_executing().symptom("gateway", "duration").crash();
+    restarted.pass(restarted.core.settings().after_restart_ms());
+    again(&mut restarted);
 }
 
 /// Guarantees: whoever approved a plan may take it back while a guard still holds it.

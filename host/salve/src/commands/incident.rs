@@ -28,9 +28,9 @@ pub enum Command {
         arguments: JsonAndConfig,
     },
     /// Say yes to the plan that waits, as `show` has it.
-    Approve(Verdict),
+    Approve(PlanAnswer),
     /// Say no to the plan that waits: on to the next remedy.
-    Reject(Verdict),
+    Reject(PlanAnswer),
     /// Close an incident about a plugin in quarantine, since the version that stands in will do.
     Acknowledge(Answer),
 }
@@ -49,7 +49,7 @@ pub struct Answer {
 
 /// A person's answer to a plan.
 #[derive(Debug, clap::Args)]
-pub struct Verdict {
+pub struct PlanAnswer {
     /// Number of the plan that you saw. May be left out while there has been only one.
     #[arg(long)]
     plan: Option<u32>,
@@ -83,8 +83,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Approve(verdict) => send(verdict, true),
-        Command::Reject(verdict) => send(verdict, false),
+        Command::Approve(answer) => send(answer, true),
+        Command::Reject(answer) => send(answer, false),
         Command::Acknowledge(answer) => {
             let by = answer.by.unwrap_or_else(user);
             super::status::simple(&answer.config, &Request::Acknowledge { id: answer.id, by })
@@ -92,11 +92,13 @@ pub fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
-fn send(verdict: Verdict, approved: bool) -> Result<ExitCode> {
-    let Verdict { plan, answer } = verdict;
+fn send(PlanAnswer { plan, answer }: PlanAnswer, approved: bool) -> Result<ExitCode> {
     let by = answer.by.unwrap_or_else(user);
     super::status::simple(&answer.config, &Request::Approve { id: answer.id, plan, by, approved })
 }
+
+/// Most characters of a call's arguments that are shown.
+const ARGUMENTS_CHARS_MAX: usize = 300;
 
 /// The plan that waits for a person: what it would do, and how to answer.
 fn waiting_plan(incident: &IncidentDetail) -> Vec<String> {
@@ -104,7 +106,10 @@ fn waiting_plan(incident: &IncidentDetail) -> Vec<String> {
         return Vec::new();
     };
     let number = incident.plan_number;
-    let mut lines = vec![format!("\nPlan {number} waits for you: {}", escape(&plan.summary, 200))];
+    let mut lines = vec![
+        format!("\nPlan {number} waits for you: {}", escape(&plan.summary, 200)),
+        format!("  by {} ({})", escape(&plan.action.0, 80), plan.action_digest.get(..12).unwrap_or_default()),
+    ];
     for step in &plan.steps {
         let call = &step.call;
         lines.push(format!(
@@ -112,7 +117,7 @@ fn waiting_plan(incident: &IncidentDetail) -> Vec<String> {
             escape(&call.capability, 40),
             escape(&call.verb, 40),
             escape(&call.target.0, 80),
-            escape(&call.arguments, 300)
+            escape(&call.arguments, ARGUMENTS_CHARS_MAX)
         ));
         if let Some(before) = &step.before {
             let after = step.after.as_ref().map(|after| format!(", then {}", escape(after, 120)));
@@ -120,6 +125,21 @@ fn waiting_plan(incident: &IncidentDetail) -> Vec<String> {
         }
         let undo = if step.inverse.is_some() { "can be taken back" } else { "CANNOT be taken back" };
         lines.push(format!("    {undo}"));
+    }
+    for bound in &plan.expectations {
+        let limit = |word: &str, limit: Option<f64>| limit.map(|limit| format!(" {word} {limit}"));
+        lines.push(format!(
+            "  helped if {} of {} is{}{} within {} ms, for {} ms",
+            escape(&bound.signal, 80),
+            escape(&bound.service, 60),
+            limit("at least", bound.lower).unwrap_or_default(),
+            limit("at most", bound.upper).unwrap_or_default(),
+            bound.within_ms,
+            bound.hold_ms
+        ));
+    }
+    if plan.steps.iter().any(|step| step.call.arguments.chars().count() > ARGUMENTS_CHARS_MAX) {
+        lines.push("  what is cut off here stands in `--json`".into());
     }
     lines.push(format!("  until {}, then people are called", output::moment(until.0)));
     lines.push(format!("  salve incident approve {} --plan {number}   (or: reject)", incident.view.id));

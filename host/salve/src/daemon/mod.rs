@@ -394,14 +394,13 @@ impl Daemon {
         let (number, summary) = match known {
             Some((number, None, summary)) => (number, salve_model::text::escape(&summary, 300)),
             Some((_, Some(why), _)) => {
-                return Err(format!(
-                    "{why}\n\nhint: `salve incident show {incident}` has the plan that waits"
-                ));
+                let incident = salve_model::text::escape(&incident.0, 100);
+                return Err(format!("{why}\n\nhint: `salve incident show {incident}` says how it stands"));
             }
             None => return Err("the daemon is stopping".into()),
         };
-        let word = if approved { "approved" } else { "rejected" };
-        let done = format!("{word} plan {number} of {incident}: {summary}");
+        let word = if approved { "yes" } else { "no" };
+        let done = format!("answer taken: {word} to plan {number} of {incident}: {summary}");
         self.send(Event::Approved { incident, plan: number, by, approved }).await;
         Ok(done)
     }
