@@ -37,7 +37,7 @@ pub use key::{KeyError, KeyId, PrivateKey, PublicKey, SealError};
 pub use lock::{LockEntry, LockError, LockFile};
 pub use oci::{Credentials, CredentialsError, Pushed, Reference, ReferenceError, push};
 pub use refusal::Refusal;
-pub use signature::{SignatureError, SignatureFile, signature_path};
+pub use signature::{KnownComponent, SignatureError, SignatureFile, signature_path};
 pub use trust::{Basis, Identity, Publisher, Trust};
 
 /// Largest component that is fetched, in bytes; what the plugin host reads by default.

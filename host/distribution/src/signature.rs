@@ -118,9 +118,30 @@ pub enum SignatureError {
         /// Keys that it names.
         keys: Vec<KeyId>,
     },
+    /// The signature is over the component's bytes, and these cannot be read.
+    #[error("cannot read the component: {0}")]
+    Unread(String),
     /// The component cannot be wrapped.
     #[error("cannot sign this component")]
     Key(#[source] KeyError),
+}
+
+/// A component whose digest was found out before. Its bytes are asked for only if a signature is over them.
+pub struct KnownComponent<'a> {
+    /// Of its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size_bytes: u64,
+    /// Reads them: those of this digest, or an error in words.
+    pub bytes: &'a dyn Fn() -> Result<&'a [u8], String>,
+}
+
+impl<'a> KnownComponent<'a> {
+    /// One that is in memory; `bytes` gives it again.
+    #[must_use]
+    pub fn of(component: &[u8], bytes: &'a dyn Fn() -> Result<&'a [u8], String>) -> Self {
+        Self { digest: Digest::of(component), size_bytes: component.len() as u64, bytes }
+    }
 }
 
 fn keys_named(keys: &[KeyId]) -> String {
@@ -147,6 +168,7 @@ impl SignatureError {
                 "Do not use it; ask its publisher whether the file was changed on its way.".into()
             }
             Self::Form(_) | Self::Artifact(_) => "Fetch it again, or sign again.".into(),
+            Self::Unread(_) => return None,
             Self::Key(error) => return error.hint(),
         })
     }
@@ -244,22 +266,22 @@ impl SignatureFile {
         component: &[u8],
         publishers: &'p [Publisher],
     ) -> Result<&'p Publisher, SignatureError> {
-        self.verify_known(component, Digest::of(component), publishers)
+        self.verify_known(&KnownComponent::of(component, &|| Ok(component)), publishers)
     }
 
-    /// As [`SignatureFile::verify`], of a component with the digest `found`.
+    /// As [`SignatureFile::verify`], of a component whose digest is known.
     pub(crate) fn verify_known<'p>(
         &self,
-        component: &[u8],
-        found: Digest,
+        component: &KnownComponent<'_>,
         publishers: &'p [Publisher],
     ) -> Result<&'p Publisher, SignatureError> {
         if let Some(content) = &self.content {
-            return content.verify(component, publishers);
+            return content.verify((component.bytes)().map_err(SignatureError::Unread)?, publishers);
         }
+        let found = component.digest;
         let manifest = ImageManifest::parse(&self.manifest).map_err(SignatureError::Artifact)?;
         let layer = manifest.component().map_err(SignatureError::Artifact)?;
-        if layer.digest != found || layer.size != component.len() as u64 {
+        if layer.digest != found || layer.size != component.size_bytes {
             return Err(SignatureError::OtherComponent { signed: layer.digest, found });
         }
         let mut problem = None;

@@ -7,7 +7,8 @@
 //! - nothing below the lowest version loads, pinned or not
 
 use crate::{
-    Digest, KeyId, LockEntry, LockFile, PublicKey, Refusal, SignatureError, SignatureFile, files, signature,
+    Digest, KeyId, KnownComponent, LockEntry, LockFile, PublicKey, Refusal, SignatureError, SignatureFile,
+    files, signature,
 };
 use salve_plugins::{Manifest, Role};
 use serde::Serialize;
@@ -109,7 +110,7 @@ impl Trust {
         manifest: &Manifest,
         signature: Option<&SignatureFile>,
     ) -> Result<Identity, Refusal> {
-        self.judge_known(bytes, Digest::of(bytes), manifest, signature)
+        self.judge_known(&KnownComponent::of(bytes, &|| Ok(bytes)), manifest, signature)
     }
 
     /// As [`Trust::judge`], of a component whose digest the caller has found out.
@@ -118,18 +119,17 @@ impl Trust {
     /// [`Refusal`] says why not, and what to do.
     pub fn judge_known(
         &self,
-        bytes: &[u8],
-        digest: Digest,
+        component: &KnownComponent<'_>,
         manifest: &Manifest,
         signature: Option<&SignatureFile>,
     ) -> Result<Identity, Refusal> {
         let name = manifest.name.0.clone();
+        let digest = component.digest;
         let pins = self.pins.get(&name);
         if pins.is_some_and(|pins| !pins.contains(&digest)) {
             return Err(Refusal::OtherThanGranted { name, digest });
         }
-        let (signer, why_not) = match signature.map(|file| file.verify_known(bytes, digest, &self.publishers))
-        {
+        let (signer, why_not) = match signature.map(|file| file.verify_known(component, &self.publishers)) {
             None => (None, None),
             Some(Ok(publisher)) => (Some(publisher), None),
             Some(Err(unknown @ SignatureError::UnknownKey { .. })) => (None, Some(Box::new(unknown))),

@@ -7,30 +7,36 @@
 //!   boot, and whenever the file is not, by inode, size and times, the one for which it was computed since (ADR 12)
 //! - a component in here has been admitted: admission stands before compilation, and its rules are part of the key
 //!
-//! Of large components copies are kept, too, by which their digest is known (`copies`).
+//! Kept are, too: copies of large components, by which their digest is known (`copies`), and what is known of components' files
+//! (`records`).
 
-use crate::{contract, copies, engine::DENSE_IMAGE_BYTES, pack, precompiled};
+use crate::{
+    contract, copies,
+    engine::DENSE_IMAGE_BYTES,
+    identity::Identities,
+    pack, precompiled,
+    records::{self, Record},
+};
 use sha2::{Digest, Sha256};
 use std::{
+    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 use wasmtime::{Engine, component::Component};
 
-/// Where Linux names the running boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// Raised when admission gets stricter, so that what older rules admitted is looked at again.
+/// Raised when admission, schemas of parameters included, gets stricter, so that what older rules admitted is looked at again.
 const ADMISSION_VERSION: u32 = 1;
 
-/// How long ago a file must have been written for its times to tell it from what is written later: clocks of file systems tick
-/// every few milliseconds, some every second.
-const SETTLED: Duration = Duration::from_secs(2);
+/// What the names of files of native code end with.
+const NATIVE_EXTENSION: &str = "cwasm";
+/// Most files of components of which something is known.
+const RECORDS_MAX: usize = 1_000;
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +68,22 @@ pub(crate) struct Cache {
     bytes_max: u64,
     /// Engine, contract and admission rules, as hex.
     key: String,
-    /// The running boot of this machine; none where the kernel does not name it.
-    boot: Option<String>,
-    settled: Duration,
+    pub(crate) identities: Identities,
+}
+
+/// A component's file as it was when it was opened.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    identity: String,
+    record: PathBuf,
+}
+
+/// Whether a file must outlast a crash of the machine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    Yes,
+    /// What is known in this boot alone.
+    No,
 }
 
 /// An artefact that [`Cache`] has checked; the only thing that [`precompiled::map`] takes.
@@ -98,8 +117,7 @@ impl Cache {
             folder: folder.to_owned(),
             bytes_max,
             key: format!("{:016x}", hasher.finish()),
-            boot: fs::read_to_string(BOOT_ID).ok().map(|boot| boot.trim().to_owned()),
-            settled: SETTLED,
+            identities: Identities::new(),
         })
     }
 
@@ -126,9 +144,9 @@ impl Cache {
     pub(crate) fn store(&self, compiled: &[u8], digest: &str) -> io::Result<()> {
         let path = self.artefact(digest);
         self.make_room(self.files()?, u64::try_from(compiled.len()).unwrap_or(u64::MAX))?;
-        self.write(&path, &[compiled])?;
+        self.write(&path, &[compiled], Lasting::Yes)?;
         // After the artefact: until this stands, nothing is loaded.
-        self.write(&digest_file(&path), &[pack::digest(compiled).as_bytes()])
+        self.write(&digest_file(&path), &[pack::digest(compiled).as_bytes()], Lasting::Yes)
     }
 
     /// The digest of a component, and whether it was found by a copy of it and not computed.
@@ -149,16 +167,52 @@ impl Cache {
         let head = copies::head(digest);
         let bytes = u64::try_from(head.len() + component.len()).unwrap_or(u64::MAX);
         let files = self.files()?;
-        let native_bytes: u64 = files.iter().filter(|file| file.is_native).map(|file| file.bytes).sum();
+        let native = files.iter().filter(|file| file.kind == Kind::Native);
+        let native_bytes: u64 = native.map(|file| file.bytes).sum();
         if native_bytes.saturating_add(bytes) > self.bytes_max {
             return Ok(());
         }
         self.make_room(files, bytes)?;
-        self.write(&place, &[head.as_bytes(), component])
+        self.write(&place, &[head.as_bytes(), component], Lasting::Yes)
+    }
+
+    /// How a component's file looks now, before it is read; none if that does not tell its bytes.
+    pub(crate) fn look(&self, file: &fs::File, metadata: &fs::Metadata) -> Option<Seen> {
+        let identity = self.identities.of_component(file, metadata)?;
+        Some(Seen { identity, record: records::place(&self.folder, metadata) })
+    }
+
+    /// What was noted of a file that looked just like this.
+    pub(crate) fn recall(&self, seen: &Seen) -> Option<Record> {
+        Record::read(&seen.record, &seen.identity).unwrap_or_else(|error| {
+            tracing::debug!(%error, "Cannot read what is known of a component.");
+            None
+        })
+    }
+
+    /// Notes what the bytes are of a file that looked like this before they were read and after they had been brought to the disk. What
+    /// is known of the files that were read longest ago leaves.
+    pub(crate) fn note(&self, seen: &Seen, record: &Record) -> io::Result<()> {
+        let files = self.files()?;
+        let mut known: Vec<_> = files.into_iter().filter(|file| file.kind == Kind::Record).collect();
+        known.retain(|file| file.path != seen.record);
+        known.sort();
+        let surplus = (known.len() + 1).saturating_sub(RECORDS_MAX);
+        for file in known.iter().take(surplus) {
+            fs::remove_file(&file.path).or_else(ignore_missing)?;
+        }
+        self.write(&seen.record, &[&record.to_bytes(&seen.identity)], Lasting::No)
+    }
+
+    /// Removes what was noted of a file.
+    pub(crate) fn forget(&self, seen: &Seen) {
+        if let Err(error) = fs::remove_file(&seen.record).or_else(ignore_missing) {
+            tracing::warn!(path = %seen.record.display(), %error, "Cannot remove what is known of a component.");
+        }
     }
 
     fn artefact(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}-{}.cwasm", self.key))
+        self.folder.join(format!("{digest}-{}.{NATIVE_EXTENSION}", self.key))
     }
 
     /// None if it is not there, or not as it was written.
@@ -174,7 +228,7 @@ impl Cache {
         let (noted, noted_identity) = note.split_once('\n').unwrap_or((&note, ""));
         // Before the bytes are read: what is written while they are shows the next time.
         let metadata = file.metadata()?;
-        let identity = self.identity(&metadata);
+        let identity = self.identities.of(&metadata);
         if identity.as_deref() == Some(noted_identity) {
             return Ok(Some(Checked(path)));
         }
@@ -191,36 +245,15 @@ impl Cache {
         }
         if let Some(identity) = identity
             && let Err(error) =
-                self.write(&digest_file(path), &[noted.as_bytes(), b"\n", identity.as_bytes()])
+                self.write(&digest_file(path), &[noted.as_bytes(), b"\n", identity.as_bytes()], Lasting::Yes)
         {
             tracing::debug!(path = %path.display(), %error, "Cannot note that a compiled plugin was checked.");
         }
         Ok(Some(Checked(path)))
     }
 
-    /// What differs as soon as the file's bytes may: another file, another content, another boot. None if it cannot be told yet.
-    fn identity(&self, metadata: &fs::Metadata) -> Option<String> {
-        let boot = self.boot.as_ref()?;
-        let changed =
-            Duration::new(u64::try_from(metadata.ctime()).ok()?, u32::try_from(metadata.ctime_nsec()).ok()?);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        if now.checked_sub(changed)? < self.settled {
-            return None;
-        }
-        Some(format!(
-            "{boot} {} {} {} {}.{:09} {}.{:09}",
-            metadata.dev(),
-            metadata.ino(),
-            metadata.len(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-            metadata.ctime(),
-            metadata.ctime_nsec()
-        ))
-    }
-
     /// Writes a file whole, of these parts, by rename.
-    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    fn write(&self, path: &Path, parts: &[&[u8]], lasting: Lasting) -> io::Result<()> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let number = WRITES.fetch_add(1, Relaxed);
         let temporary = path.with_extension(format!("{}-{number}.part", std::process::id()));
@@ -229,27 +262,38 @@ impl Cache {
         for part in parts {
             file.write_all(part)?;
         }
-        file.sync_all()?;
+        if lasting == Lasting::Yes {
+            file.sync_all()?;
+        }
         fs::rename(&temporary, path)
     }
 
-    /// Native code and copies.
+    /// Native code, copies and records.
     fn files(&self) -> io::Result<Vec<Kept>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let (metadata, path) = (entry.metadata()?, entry.path());
-            let is_native = path.extension().is_some_and(|extension| extension == "cwasm");
-            let is_copy = path.extension().is_some_and(|extension| extension == copies::EXTENSION);
-            if metadata.is_file() && (is_native || is_copy) {
+            let path = entry.path();
+            let kind = match path.extension().and_then(OsStr::to_str) {
+                Some(NATIVE_EXTENSION) => Kind::Native,
+                Some(copies::EXTENSION) => Kind::Copy,
+                Some(records::EXTENSION) => Kind::Record,
+                _ => continue,
+            };
+            let metadata = match entry.metadata() {
+                // Another load has replaced or removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if metadata.is_file() {
                 let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                files.push(Kept { is_native, written, bytes: metadata.len(), path });
+                files.push(Kept { kind, written, bytes: metadata.len(), path });
             }
         }
         Ok(files)
     }
 
-    /// Removes files until `bytes` more fit: copies first, and of each kind the least recently written.
+    /// Removes files until `bytes` more fit, in the order of kinds, and of each the least recently written.
     fn make_room(&self, mut files: Vec<Kept>, bytes: u64) -> io::Result<()> {
         let mut total: u64 = files.iter().map(|file| file.bytes).sum();
         files.sort();
@@ -258,7 +302,7 @@ impl Cache {
                 break;
             }
             fs::remove_file(digest_file(&file.path)).or_else(ignore_missing)?;
-            fs::remove_file(&file.path)?;
+            fs::remove_file(&file.path).or_else(ignore_missing)?;
             total -= file.bytes;
         }
         Ok(())
@@ -268,10 +312,18 @@ impl Cache {
 /// A file in the folder, in the order in which they leave.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kept {
-    is_native: bool,
+    kind: Kind,
     written: SystemTime,
     bytes: u64,
     path: PathBuf,
+}
+
+/// What files are, in the order in which they leave: by what they save and what they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Copy,
+    Record,
+    Native,
 }
 
 /// A file that is gone already need not be removed.
@@ -287,10 +339,11 @@ fn digest_file(artefact: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn cache(folder: &Path) -> Cache {
         let mut cache = Cache::open(folder, 1 << 20, &Engine::default()).unwrap();
-        cache.settled = Duration::ZERO;
+        cache.identities.settled = Duration::ZERO;
         cache
     }
 
@@ -320,7 +373,7 @@ mod tests {
         lie("");
         assert!(!is_good(&cache, &path));
         lie(identity);
-        cache.boot = Some("another".into());
+        cache.identities.boot = Some("another".into());
         assert!(!is_good(&cache, &path));
     }
 
@@ -393,12 +446,40 @@ mod tests {
         }
     }
 
+    /// Guarantees: what is known of files leaves after copies and before native code, and is of so many files at most.
+    #[test]
+    fn records_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cache = cache(folder.path());
+        let seen = |n: usize| Seen { identity: "x".into(), record: folder.path().join(format!("{n}.known")) };
+        let record = Record { digest: pack::digest(b"x"), manifest: b"{}".to_vec() };
+        (0..RECORDS_MAX + 2).for_each(|n| cache.note(&seen(n), &record).unwrap());
+        let known =
+            |cache: &Cache| (0..RECORDS_MAX + 2).filter(|n| cache.recall(&seen(*n)).is_some()).count();
+        assert_eq!(known(&cache), RECORDS_MAX);
+        cache.note(&seen(RECORDS_MAX + 1), &record).unwrap();
+        assert_eq!(known(&cache), RECORDS_MAX, "one that is written again needs no room");
+
+        cache.bytes_max = 5 << 20;
+        let component = |byte: u8| vec![byte; 2 << 20];
+        cache.keep_copy(&component(1), &pack::digest(&component(1))).unwrap();
+        cache.store(&component(2), "one").unwrap();
+        assert!(cache.digest(&component(1)).1 && known(&cache) == RECORDS_MAX);
+        cache.store(&component(3), "two").unwrap();
+        assert!(!cache.digest(&component(1)).1 && known(&cache) == RECORDS_MAX);
+        cache.store(&vec![0; 1 << 20], "three").unwrap();
+        assert!(known(&cache) < RECORDS_MAX);
+        for digest in ["one", "two", "three"] {
+            assert!(is_good(&cache, &cache.artefact(digest)), "{digest}");
+        }
+    }
+
     /// Guarantees: a file that was written just now is not known by its times: they may still be those of the next write.
     #[test]
     fn new_files_are_always_computed() {
         let folder = tempfile::tempdir().unwrap();
         let mut cache = cache(folder.path());
-        cache.settled = Duration::from_secs(3_600);
+        cache.identities.settled = Duration::from_secs(3_600);
         cache.store(b"native code", "abc").unwrap();
         let path = cache.artefact("abc");
         assert!(is_good(&cache, &path) && is_good(&cache, &path));

@@ -13,6 +13,7 @@ use crate::{
     error::{GuestError, GuestErrorKind},
     guest::{GuestState, PluginIdentity},
     guest_log::{LogSink, TracingSink},
+    identified::Identified,
     manifest::{Manifest, ManifestError, Role},
     meter::Ticker,
     parameters::ParameterSchema,
@@ -21,10 +22,9 @@ use crate::{
 use salve_model::text::escape;
 use std::{
     collections::VecDeque,
-    fs,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::runtime::Runtime;
@@ -73,6 +73,12 @@ pub enum LoadError {
         path: PathBuf,
         /// `component_bytes_max`.
         limit_bytes: u64,
+    },
+    /// It was changed in place while it was loaded, or before, in a way that does not show in its times.
+    #[error("plugin `{}` is not what was read of it before", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
     },
     /// What it says about itself is refused.
     #[error("plugin `{}` has no valid manifest", path.display())]
@@ -123,6 +129,9 @@ impl LoadError {
             Self::Limits { plugin, limit, asked, .. } => {
                 Some(format!("Allow it in the limits of plugin `{plugin}`: {limit} = {asked}"))
             }
+            Self::Changed { .. } => {
+                Some("Write it again, under another name, and put it in place by renaming.".into())
+            }
             Self::Read { .. } | Self::Compile { .. } => None,
         }
     }
@@ -138,7 +147,7 @@ pub(crate) struct HostInner {
     pub(crate) ticker: Ticker,
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) calls: Turns,
-    cache: Cache,
+    pub(crate) cache: Cache,
     /// Of small and of large components.
     compiling: [Mutex<()>; 2],
     /// Taken when the host is dropped.
@@ -166,22 +175,6 @@ pub struct LoadStats {
     pub elapsed: Duration,
 }
 
-/// A component that was read, and its digest; only [`PluginHost::identify`] says which digest it has.
-#[derive(Debug, Clone)]
-pub struct Identified<'a> {
-    bytes: &'a [u8],
-    digest: String,
-    from_copy: bool,
-}
-
-impl Identified<'_> {
-    /// SHA-256 of the component, lower-case hex.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-}
-
 /// A plugin that can be called.
 pub struct Plugin {
     pub(crate) identity: Arc<PluginIdentity>,
@@ -189,7 +182,8 @@ pub struct Plugin {
     pub(crate) exports: Exports,
     path: PathBuf,
     stats: LoadStats,
-    parameters: ParameterSchema,
+    /// Made when it is needed: most plugins that load are not called soon.
+    parameters: OnceLock<ParameterSchema>,
     reads_telemetry: bool,
     quarantine: Quarantine,
 }
@@ -360,12 +354,20 @@ impl Plugin {
     /// [`GuestErrorKind::Parameters`] names the first value that does not fit.
     pub fn check_parameters(&self, json: &str) -> Result<(), GuestErrorKind> {
         let wrong = |reason: String| GuestErrorKind::Parameters { reason: escape(&reason, 300) };
+        let schema = match self.parameters.get() {
+            Some(schema) => schema,
+            None => {
+                let schema = ParameterSchema::new(&self.identity.manifest.parameters)
+                    .map_err(|error| wrong(error.to_string()))?;
+                self.parameters.get_or_init(|| schema)
+            }
+        };
         let limit_bytes = crate::manifest::BYTES_MAX;
         if json.len() > limit_bytes {
             return Err(wrong(format!("longer than {limit_bytes} bytes")));
         }
         let value = serde_json::from_str(json).map_err(|error| wrong(format!("not JSON: {error}")))?;
-        self.parameters.check(&value).map_err(wrong)
+        schema.check(&value).map_err(wrong)
     }
 }
 
@@ -429,30 +431,14 @@ impl PluginHost {
         &self.0.guests
     }
 
-    /// Reads a component whole, without looking at it.
-    ///
-    /// # Errors
-    /// [`LoadError`]: it cannot be read, or is larger than `component_bytes_max`.
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, LoadError> {
-        read_bounded(path, self.0.config.component_bytes_max)
-    }
-
-    /// Loads a component: reads it whole, checks its manifest and type, compiles it or takes what was compiled before.
+    /// Loads a component: finds its digest, checks its manifest and type, compiles it or takes what was compiled before.
     /// Takes up to half a minute for a large component that is new; call it where waiting is allowed.
     ///
     /// # Errors
     /// [`LoadError`] names the step that failed; [`LoadError::hint`] says what to do.
     pub fn load(&self, path: &Path) -> Result<Arc<Plugin>, LoadError> {
         let began = Instant::now();
-        let bytes = read_bounded(path, self.0.config.component_bytes_max)?;
-        self.load_since(path, &self.identify(&bytes), began)
-    }
-
-    /// Finds the digest of a component that was read already; of a large one that was loaded before, without computing it.
-    #[must_use]
-    pub fn identify<'a>(&self, bytes: &'a [u8]) -> Identified<'a> {
-        let (digest, from_copy) = self.0.cache.digest(bytes);
-        Identified { bytes, digest, from_copy }
+        self.load_since(&self.identify(path)?, began)
     }
 
     /// Loads a component that was read already; `path` is for messages.
@@ -461,15 +447,15 @@ impl PluginHost {
     /// As [`PluginHost::load`].
     pub fn load_bytes(&self, path: &Path, bytes: &[u8]) -> Result<Arc<Plugin>, LoadError> {
         let began = Instant::now();
-        self.load_since(path, &self.identify(bytes), began)
+        self.load_since(&self.identify_bytes(path, bytes)?, began)
     }
 
-    /// Loads a component whose digest was asked for already; `path` is for messages.
+    /// Loads a component whose digest was asked for already.
     ///
     /// # Errors
     /// As [`PluginHost::load`].
-    pub fn load_identified(&self, path: &Path, component: &Identified<'_>) -> Result<Arc<Plugin>, LoadError> {
-        self.load_since(path, component, Instant::now())
+    pub fn load_identified(&self, component: &Identified<'_>) -> Result<Arc<Plugin>, LoadError> {
+        self.load_since(component, Instant::now())
     }
 
     /// One at a time, since each uses as many cores as there are; but small ones, which are soon done, do not wait for large
@@ -485,21 +471,12 @@ impl PluginHost {
         }
     }
 
-    fn load_since(
-        &self,
-        path: &Path,
-        component: &Identified<'_>,
-        began: Instant,
-    ) -> Result<Arc<Plugin>, LoadError> {
-        let Identified { bytes, digest, from_copy } = component;
-        let refused = |source| LoadError::Refused { path: path.to_owned(), source };
+    fn load_since(&self, component: &Identified<'_>, began: Instant) -> Result<Arc<Plugin>, LoadError> {
+        let (path, digest, manifest) = (component.path(), component.digest(), component.manifest());
         let compile = |error: wasmtime::Error| LoadError::Compile {
             path: path.to_owned(),
             message: escape(&format!("{error:#}"), 500),
         };
-        admission::check_kind(bytes).map_err(refused)?;
-        let (manifest, parameters) = Manifest::with_schema(bytes)
-            .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
         let limits =
             self.0.config.limits_of(&manifest.name.0, manifest.role).lowered(&manifest.limits).map_err(
                 |(limit, asked, allowed)| LoadError::Limits {
@@ -513,34 +490,39 @@ impl PluginHost {
         let engine = &self.0.engine;
         let cached = self.0.cache.load(engine, digest);
         let from_cache = cached.is_some();
-        let component = match cached {
-            Some(component) => component,
+        let (native, parameters) = match cached {
+            // All that follows was found good before it was compiled.
+            Some(native) => (native, OnceLock::new()),
             None => {
-                admission::admit(bytes, &manifest).map_err(refused)?;
-                self.compile(bytes, digest)
-                    .map_err(|message| LoadError::Compile { path: path.to_owned(), message })?
+                let schema = ParameterSchema::new(&manifest.parameters)
+                    .map_err(|source| LoadError::Manifest { path: path.to_owned(), source })?;
+                let bytes = component.bytes()?;
+                admission::admit(bytes, manifest)
+                    .map_err(|source| LoadError::Refused { path: path.to_owned(), source })?;
+                let native = self
+                    .compile(bytes, digest)
+                    .map_err(|message| LoadError::Compile { path: path.to_owned(), message })?;
+                (native, OnceLock::from(schema))
             }
         };
-        let pre = engine::linker(engine, &manifest)
-            .and_then(|linker| linker.instantiate_pre(&component))
+        let pre = engine::linker(engine, manifest)
+            .and_then(|linker| linker.instantiate_pre(&native))
             .map_err(compile)?;
         let exports = ContractVersion::named(&manifest.contract)
             .ok_or_else(|| wasmtime::Error::msg("its contract version is not served"))
             .and_then(|version| version.exports(manifest.role, &pre))
             .map_err(compile)?;
         let reads_telemetry =
-            component.component_type().imports(engine).any(|(name, _)| contract::is_telemetry(name));
-        let stats = LoadStats { size_bytes: bytes.len(), from_cache, elapsed: began.elapsed() };
+            native.component_type().imports(engine).any(|(name, _)| contract::is_telemetry(name));
+        let stats = LoadStats { size_bytes: component.size_bytes(), from_cache, elapsed: began.elapsed() };
         // Only now: of what is refused nothing is kept.
-        if !from_copy && let Err(error) = self.0.cache.keep_copy(bytes, digest) {
-            tracing::debug!(%error, "Cannot keep a copy of a component; its digest will be computed again.");
-        }
+        component.keep();
         let counters = PluginCounters::default();
         let config = &self.0.config;
         Ok(Arc::new(Plugin {
             identity: Arc::new(PluginIdentity {
-                manifest,
-                digest: digest.clone(),
+                manifest: manifest.clone(),
+                digest: digest.to_owned(),
                 limits,
                 counters,
                 computing: Shares::new(config.guest_threads),
@@ -568,22 +550,4 @@ fn lower_thread_priority(niceness: u8) {
     if let Err(error) = rustix::process::nice(i32::from(niceness.min(19))) {
         tracing::debug!(%error, "Guest threads keep the process's priority.");
     }
-}
-
-/// Reads a regular file whole. What replaces it meanwhile is not seen; what grows is refused.
-fn read_bounded(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, LoadError> {
-    let read = |source| LoadError::Read { path: path.to_owned(), source };
-    // A named pipe would make `open` wait for ever.
-    if !fs::metadata(path).map_err(read)?.is_file() {
-        return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-    }
-    let file = fs::File::open(path).map_err(read)?;
-    let length = file.metadata().map_err(read)?.len().min(limit_bytes);
-    // One more, so that its end is seen without making more room.
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit_bytes {
-        return Err(LoadError::TooLarge { path: path.to_owned(), limit_bytes });
-    }
-    Ok(bytes)
 }

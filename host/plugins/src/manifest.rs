@@ -207,33 +207,39 @@ pub(crate) fn nearest(word: &str, known: &[&str]) -> Option<String> {
     (distance(&best) <= 2 + best.len() / 4).then(|| best.to_owned())
 }
 
+/// The content of a component's manifest section.
+///
+/// # Errors
+/// [`ManifestError`] if there is none, more than one, or one too large.
+pub(crate) fn section_of(bytes: &[u8]) -> Result<&[u8], ManifestError> {
+    let mut found = None;
+    for part in section::sections(bytes) {
+        let part = part.map_err(|error| ManifestError::Truncated(Box::new(error)))?;
+        if let Some((SECTION, data)) = part.custom() {
+            if found.is_some() {
+                return Err(ManifestError::Repeated);
+            }
+            if data.len() > BYTES_MAX {
+                return Err(ManifestError::TooLarge { bytes: data.len() });
+            }
+            found = Some(data);
+        }
+    }
+    found.ok_or(ManifestError::Missing)
+}
+
 impl Manifest {
     /// Reads the manifest of a component, and nothing else of it.
     ///
     /// # Errors
     /// [`ManifestError`] says what is wrong with it.
     pub fn of_component(bytes: &[u8]) -> Result<Self, ManifestError> {
-        Self::with_schema(bytes).map(|(manifest, _)| manifest)
+        Self::of_section(section_of(bytes)?)?.with_schema_checked()
     }
 
-    /// The same, with the check of parameters, which was made to see that it can be.
-    pub(crate) fn with_schema(bytes: &[u8]) -> Result<(Self, ParameterSchema), ManifestError> {
-        let mut found = None;
-        for part in section::sections(bytes) {
-            let part = part.map_err(|error| ManifestError::Truncated(Box::new(error)))?;
-            if let Some((SECTION, data)) = part.custom() {
-                if found.is_some() {
-                    return Err(ManifestError::Repeated);
-                }
-                if data.len() > BYTES_MAX {
-                    return Err(ManifestError::TooLarge { bytes: data.len() });
-                }
-                found = Some(data);
-            }
-        }
-        let json =
-            serde_json::from_slice(found.ok_or(ManifestError::Missing)?).map_err(ManifestError::Json)?;
-        Self::from_value(json)
+    /// Reads the content of a manifest section, and leaves it open whether the schema of the parameters is one.
+    pub(crate) fn of_section(json: &[u8]) -> Result<Self, ManifestError> {
+        Self::from_value(serde_json::from_slice(json).map_err(ManifestError::Json)?)
     }
 
     /// Reads `plugin.toml`.
@@ -245,7 +251,11 @@ impl Manifest {
             return Err(ManifestError::TooLarge { bytes: toml.len() });
         }
         let value: Value = toml::from_str(toml).map_err(|error| ManifestError::Toml(Box::new(error)))?;
-        Self::from_value(value).map(|(manifest, _)| manifest)
+        Self::from_value(value)?.with_schema_checked()
+    }
+
+    fn with_schema_checked(self) -> Result<Self, ManifestError> {
+        ParameterSchema::new(&self.parameters).map(|_| self)
     }
 
     /// The manifest as it stands in the component.
@@ -265,8 +275,8 @@ impl Manifest {
         })
     }
 
-    /// Checks keys, then shape, then values.
-    fn from_value(value: Value) -> Result<(Self, ParameterSchema), ManifestError> {
+    /// Checks keys, then shape, then values; not the schema.
+    fn from_value(value: Value) -> Result<Self, ManifestError> {
         // First: a later contract may have keys that this one does not know.
         if let Some(found) = value.get("contract").and_then(Value::as_str)
             && ContractVersion::named(found).is_none()
@@ -283,12 +293,12 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_value(value)
             .map_err(|error| ManifestError::Shape { message: escape(&error.to_string(), 300) })?;
-        let schema = manifest.check()?;
-        Ok((manifest, schema))
+        manifest.check()?;
+        Ok(manifest)
     }
 
     /// Checks values.
-    fn check(&self) -> Result<ParameterSchema, ManifestError> {
+    fn check(&self) -> Result<(), ManifestError> {
         let name = &self.name.0;
         let name_rule = "use lower-case ASCII letters, digits and hyphens, a letter first, at most 64";
         let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -308,8 +318,7 @@ impl Manifest {
                 "say in one sentence what it does, in at most 400 characters",
             ));
         }
-        self.check_capabilities()?;
-        ParameterSchema::new(&self.parameters)
+        self.check_capabilities()
     }
 
     /// Each capability once, known, with known verbs, and only for actions.

@@ -1,16 +1,16 @@
 //! Whose plugins may load: what the configuration and the lock file say, put to each component before it is compiled.
 //!
 //! ## What always holds
-//! - what is checked is what is loaded: a file is read once
+//! - what is checked is what is loaded: a file is looked at once, and its digest is that of both
 //! - while the lock file or a key cannot be read, nothing new loads
 
 use crate::config::Config;
 use salve_distribution::{
-    Basis, Digest, Identity, LockFile, PublicKey, Publisher, SignatureFile, Trust, read_bounded,
-    signature_path, write_whole,
+    Basis, Digest, Identity, KnownComponent, LockFile, PublicKey, Publisher, SignatureFile, Trust,
+    read_bounded, signature_path, write_whole,
 };
 use salve_model::text::chain;
-use salve_plugins::{LoadError, Manifest, Plugin, PluginHost};
+use salve_plugins::{Identified, LoadError, Manifest, Plugin, PluginHost};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
@@ -98,24 +98,29 @@ impl Admission {
         hasher.finish()
     }
 
-    /// Reads a component, lets it in or not, and loads it; gives back what was read, too. The signature is beside it, or
-    /// was, when this content was loaded before: a copy that is kept for a way back needs none beside it.
+    /// Finds out what a component is, lets it in or not, and loads it; gives back what was found, too. The signature is beside it,
+    /// or was, when this content was loaded before: a copy that is kept for a way back needs none beside it.
     ///
     /// # Errors
     /// [`Refused`]
-    pub fn load(&self, host: &PluginHost, path: &Path) -> Result<(Arc<Plugin>, Vec<u8>), Refused> {
-        let bytes = host.read(path).map_err(|error| Refused::of_load(&error))?;
-        let manifest = Manifest::of_component(&bytes);
-        // What has no manifest has no name that could be somebody's: the host says what is wrong with it.
-        let Ok(manifest) = manifest else {
-            let plugin = host.load_bytes(path, &bytes).map_err(|error| Refused::of_load(&error))?;
-            return Ok((plugin, bytes));
+    pub fn load(
+        &self,
+        host: &PluginHost,
+        path: &Path,
+    ) -> Result<(Arc<Plugin>, Identified<'static>), Refused> {
+        let component = host.identify(path).map_err(|error| Refused::of_load(&error))?;
+        let digest = component
+            .digest()
+            .parse::<Digest>()
+            .map_err(|error| Refused { why: format!("`{}`: {error}", component.digest()), digest: None })?;
+        let known = KnownComponent {
+            digest,
+            size_bytes: component.size_bytes() as u64,
+            bytes: &|| component.bytes().map_err(|error| chain(&error)),
         };
-        let component = host.identify(&bytes);
-        let digest = component.digest().parse().unwrap_or_else(|_| Digest::of(&bytes));
         let Admitted { identity, signature, trust, signatures } =
-            self.judge(path, &bytes, digest, &manifest)?;
-        let plugin = host.load_identified(path, &component).map_err(|error| Refused::of_load(&error))?;
+            self.judge(path, &known, component.manifest())?;
+        let plugin = host.load_identified(&component).map_err(|error| Refused::of_load(&error))?;
         if let Some(signature) = signature.filter(|_| self.remembers && identity.basis == Basis::Signed) {
             signatures.keep(identity.digest, &signature);
         }
@@ -134,7 +139,7 @@ impl Admission {
                 trust.seen.insert(entry);
             }
         }
-        Ok((plugin, bytes))
+        Ok((plugin, component))
     }
 
     /// Whose a component is, as loading it finds; without loading it or leaving a trace.
@@ -142,16 +147,17 @@ impl Admission {
     /// # Errors
     /// [`Refused`]: it may not load.
     pub fn identity(&self, path: &Path, bytes: &[u8], manifest: &Manifest) -> Result<Identity, Refused> {
-        self.judge(path, bytes, Digest::of(bytes), manifest).map(|admitted| admitted.identity)
+        let admitted = self.judge(path, &KnownComponent::of(bytes, &|| Ok(bytes)), manifest);
+        admitted.map(|admitted| admitted.identity)
     }
 
     fn judge(
         &self,
         path: &Path,
-        bytes: &[u8],
-        digest: Digest,
+        component: &KnownComponent<'_>,
         manifest: &Manifest,
     ) -> Result<Admitted, Refused> {
+        let digest = component.digest;
         let (trust, signatures) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.trust.clone(), state.signatures.clone())
@@ -159,7 +165,7 @@ impl Admission {
         let trust = trust.map_err(|why| Refused { why, digest: None })?;
         let admitted = Trust::signature_beside(path, manifest).and_then(|beside| {
             let signature = beside.or_else(|| signatures.get(digest));
-            let identity = trust.judge_known(bytes, digest, manifest, signature.as_ref())?;
+            let identity = trust.judge_known(component, manifest, signature.as_ref())?;
             Ok((identity, signature))
         });
         match admitted {

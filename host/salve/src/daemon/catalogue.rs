@@ -2,7 +2,7 @@
 //! the daemon runs.
 //!
 //! ## What always holds
-//! - a component's bytes are read and admitted in one place, `Admission::load`, whether they come from the plugin folder or
+//! - a component is read and admitted in one place, `Admission::load`, whether they come from the plugin folder or
 //!   from a kept copy
 //! - which version answers is decided by `salve_rollout` alone; here its decisions are carried out
 //! - a file that takes long to load, as one that has to be compiled, holds up no other file and no reload
@@ -215,8 +215,8 @@ impl Catalogue {
         }
         state.loading.remove(path);
         let result = match loaded {
-            Ok(Ok((plugin, bytes))) => {
-                kept = Some((plugin.clone(), bytes));
+            Ok(Ok((plugin, component))) => {
+                kept = Some((plugin.clone(), component));
                 self.insert(&mut state, path, plugin)
             }
             Ok(Err(refused)) => {
@@ -251,8 +251,8 @@ impl Catalogue {
         }
         drop(state);
         // Not under the lock: calls must not wait for the disk. And not before, or it could be removed as one that nobody needs.
-        if let Some((plugin, bytes)) = kept
-            && let Err(error) = self.store.keep(plugin.digest(), &bytes)
+        if let Some((plugin, component)) = kept
+            && let Err(error) = self.store.keep(plugin.digest(), || Ok(component.bytes()?))
         {
             tracing::warn!(
                 plugin = plugin.name(),

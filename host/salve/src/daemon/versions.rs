@@ -72,13 +72,13 @@ impl VersionStore {
         write_whole(&self.records_path(), &text)
     }
 
-    /// Keeps a copy.
+    /// Keeps a copy; asks for `bytes` if there is none yet.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn keep(&self, digest: &str, bytes: &[u8]) -> Result<()> {
+    /// If it cannot be written, or the bytes are not to be had.
+    pub fn keep<'a>(&self, digest: &str, bytes: impl FnOnce() -> Result<&'a [u8]>) -> Result<()> {
         let path = self.path(digest);
-        if path.exists() { Ok(()) } else { write_whole(&path, bytes) }
+        if path.exists() { Ok(()) } else { write_whole(&path, bytes()?) }
     }
 
     /// Where the copy with this digest lies.
@@ -133,8 +133,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = VersionStore::open(folder.path().join("versions")).unwrap();
         let (one, two) = (pack::digest(b"one"), pack::digest(b"two"));
-        store.keep(&one, b"one").unwrap();
-        store.keep(&two, b"two").unwrap();
+        store.keep(&one, || Ok(b"one")).unwrap();
+        store.keep(&two, || Ok(b"two")).unwrap();
         assert!(store.checked(&one).is_ok());
         std::fs::write(store.path(&one), b"other").unwrap();
         assert!(store.checked(&one).is_err());
