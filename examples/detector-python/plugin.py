@@ -155,6 +155,8 @@ class RobustPeers(Detector):
 
     def shared_moves(self, looks):
         """Of each group with enough series in this batch: the median of how far they moved, and the scatter of that."""
+        if len(looks) <= self.peers_min:
+            return {}
         moves = {}
         for past, look in looks:
             moves.setdefault(past.group, {}).setdefault(look.series, look.away)
@@ -175,11 +177,14 @@ class RobustPeers(Detector):
         return min(own, abs(look.away - middle) / scatter)
 
     def judge(self, past, look, peers, time):
-        strength = self.strength(look, peers)
-        side = 1 if look.away > 0 else -1
+        # Peers only make it weaker: most points need no look at them.
+        strength = abs(look.away)
+        if strength > self.deviations:
+            strength = self.strength(look, peers)
         if strength <= self.deviations:
             past.run = 0
             return None
+        side = 1 if look.away > 0 else -1
         past.run = past.run + side if past.run * side > 0 and not look.after_gap else side
         kind = Kind.LEVEL_SHIFT if abs(past.run) >= self.shift_points else Kind.POINT
         reach = self.deviations * look.deviation

@@ -1,7 +1,11 @@
 //! How long calls of Go, JavaScript and Python plugins take: a fresh instance for an action, a batch for a long-lived detector. First
 //! the work of `restart-process` with its three host calls and a detector that says nothing (`same-work`), then the examples.
 //!
-//! `cargo bench -p salve-tests --bench languages -- go` measures the plugins whose names have `go` in them.
+//! Of each also its instructions, as wasmtime counts fuel: they do not depend on how busy the machine is. Of an action they are those
+//! of a call on a fresh instance, of a detector those of a batch like the ones before it. Points change from batch to batch, as
+//! counts do.
+//!
+//! `cargo bench --workspace --bench languages -- go` measures the plugins whose names have `go` in them.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +26,7 @@ use salve_model::{
 use salve_plugins::{ActionRequest, DetectorOptions};
 use salve_tests::at_once::AtOnce;
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -61,12 +66,17 @@ async fn timed<F: Future<Output = ()> + Send>(
 
 fn action<S: Session + Telemetry + 'static>(
     name: &str,
-    bench: &Bench,
+    folder: &Path,
     asked: &ActionRequest,
     answers: &Arc<S>,
 ) {
+    let bench = &Bench::of(folder);
     println!("{name}: {:?}", bench.plugin.stats());
     block_on(async {
+        let counting = Bench::counting(folder);
+        let counted = counting.host.plan(&counting.plugin, asked.clone(), answers.clone(), answers.clone());
+        drop(counted.await.unwrap());
+        println!("{name}, plan: {} instructions", counting.fuel());
         let (host, plugin) = (bench.host.clone(), bench.plugin.clone());
         let made = timed(bench, move || {
             let (host, plugin) = (host.clone(), plugin.clone());
@@ -84,20 +94,38 @@ fn action<S: Session + Telemetry + 'static>(
     });
 }
 
-fn detector(name: &str, bench: &Bench) {
+/// As many batches as come before points repeat, the first of which adds the series.
+fn batches(series: usize) -> Vec<Batch> {
+    let value = |batch: usize, series: usize| [4.0, 7.0, 5.0, 3.0, 6.0, 5.0, 8.0][(batch * 3 + series) % 7];
+    let of = |batch| points(&(0..series).map(|series| value(batch, series)).collect::<Vec<_>>(), batch == 0);
+    (0..=7).map(of).collect()
+}
+
+fn detector(name: &str, folder: &Path) {
+    let (bench, counting) = (&Bench::of(folder), &Bench::counting(folder));
     println!("{name}: {:?}", bench.plugin.stats());
     for series in [0, 1, 10, 100] {
         let options = DetectorOptions { name: name.into(), parameters_json: "{}".into(), state: None };
         let samples = block_on(async {
-            let mut instance = bench.host.detector(&bench.plugin, options).await.unwrap();
-            let values = vec![5.0; series];
-            instance.observe(&points(&values, true)).await.unwrap();
-            let batch: Batch = points(&values, false);
+            let mut instance = bench.host.detector(&bench.plugin, options.clone()).await.unwrap();
+            let batches = batches(series);
+            instance.observe(&batches[0]).await.unwrap();
+            let mut counted = counting.host.detector(&counting.plugin, options).await.unwrap();
+            counted.observe(&batches[0]).await.unwrap();
+            for batch in batches[1..].iter().cycle().take(WARM_UP) {
+                counted.observe(batch).await.unwrap();
+            }
+            let before = counting.fuel();
+            for batch in &batches[1..] {
+                counted.observe(batch).await.unwrap();
+            }
+            println!("{name}, batch of {series} points: {} instructions", (counting.fuel() - before) / 7);
             let run = async move {
                 let mut samples = Vec::with_capacity(SAMPLES);
                 for round in 0..WARM_UP + SAMPLES {
+                    let batch = &batches[1 + round % 7];
                     let began = Instant::now();
-                    instance.observe(&batch).await.unwrap();
+                    instance.observe(batch).await.unwrap();
                     if round >= WARM_UP {
                         samples.push(began.elapsed());
                     }
@@ -112,7 +140,8 @@ fn detector(name: &str, bench: &Bench) {
 
 fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let same_work = salve_tests::root().join("tests/benches/same-work");
+    let (same_work, examples) =
+        (salve_tests::root().join("tests/benches/same-work"), salve_tests::root().join("examples"));
     let three = ActionRequest {
         targets: ["worker-1", "worker-2", "worker-3"]
             .map(|id| Target {
@@ -126,12 +155,12 @@ fn main() {
     };
     for name in ["restart-go", "restart-javascript", "restart-python"] {
         if name.contains(&wanted) {
-            action(name, &Bench::of(&same_work.join(name)), &three, &Arc::new(AtOnce));
+            action(name, &same_work.join(name), &three, &Arc::new(AtOnce));
         }
     }
     for name in ["silent-javascript", "silent-python"] {
         if name.contains(&wanted) {
-            detector(name, &Bench::of(&same_work.join(name)));
+            detector(name, &same_work.join(name));
         }
     }
     for (example, parameters, found) in [
@@ -144,11 +173,11 @@ fn main() {
         }
         let tracker = Arc::new(Tracker::default());
         *tracker.found.lock().unwrap() = found.map(str::to_owned);
-        action(example, &Bench::new(example), &request(parameters), &tracker);
+        action(example, &examples.join(example), &request(parameters), &tracker);
     }
     for example in ["detector-go", "detector-javascript", "detector-python"] {
         if example.contains(&wanted) {
-            detector(example, &Bench::new(example));
+            detector(example, &examples.join(example));
         }
     }
 }

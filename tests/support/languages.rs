@@ -54,11 +54,26 @@ impl Bench {
 
     /// The plugin whose project is `folder`.
     pub(crate) fn of(folder: &Path) -> Self {
+        Self::built(folder, false)
+    }
+
+    /// The same plugin on a host that counts instructions.
+    pub(crate) fn counting(folder: &Path) -> Self {
+        Self::built(folder, true)
+    }
+
+    /// Instructions of all calls so far.
+    pub(crate) fn fuel(&self) -> u64 {
+        self.plugin.counters().fuel_total
+    }
+
+    fn built(folder: &Path, count_fuel: bool) -> Self {
         let marks = [("go.mod", "go"), ("package.json", "js"), ("pyproject.toml", "python")];
         let (_, language) = marks.into_iter().find(|(file, _)| folder.join(file).is_file()).unwrap();
         let component = components::built(folder, &[&salve_tests::root().join("sdk").join(language)]);
         let mut config = HostConfig::new(components::compiled());
         config.guest_threads = Some(2);
+        config.count_fuel = count_fuel;
         config.quarantine_traps = 10_000;
         config.limits = LimitSettings {
             cpu_ms: Some(20_000),

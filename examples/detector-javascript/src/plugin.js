@@ -6,14 +6,15 @@
 // the median of the window, and its spread the median absolute deviation, but at least that 1: neither is moved by bursts.
 //
 // What always holds:
-// - a point costs a few binary searches and one move within a sorted window: O(window_points) bytes moved, no sort
+// - a point costs a binary search and one move within a sorted window: O(window_points) bytes moved, no sort; one that may be a
+//   burst costs another search
 // - a burst enters the window only as the highest count that is still usual, so that it does not become usual while it lasts,
 //   and a new level that stays becomes usual after about half a window
 // - until the window is a quarter full nothing is said
 //
 // Not here: rates of single events (their count must be in the series), drops (`absence`).
 
-import { FLAG_AFTER_GAP, Failure, Reader, SeriesTable, Writer, bySeries, defineDetector, zeroScores } from "salve-plugin";
+import { FLAG_AFTER_GAP, Failure, Reader, SeriesTable, Writer, defineDetector, zeroScores } from "salve-plugin";
 
 /** Layout of snapshots. */
 const FORMAT = 1;
@@ -23,7 +24,7 @@ const MAD_TO_DEVIATION = 1.4826;
 const POISSON_DEVIATION = 1;
 
 /** @param {number} count */
-const transformed = (count) => 2 * Math.sqrt(Math.max(count, 0) + 0.375);
+const transformed = (count) => 2 * Math.sqrt((count > 0 ? count : 0) + 0.375);
 /** @param {number} value */
 const counted = (value) => Math.max(0, (value / 2) ** 2 - 0.375);
 
@@ -40,13 +41,13 @@ class Window {
     this.oldest = 0;
   }
   /**
-   * The first index whose value is not below.
+   * The first index from `low` to `high` whose value is not below.
    * @param {number} value
+   * @param {number} low
+   * @param {number} high
    */
-  #place(value) {
+  #place(value, low, high) {
     const { sorted } = this;
-    let low = 0;
-    let high = this.known;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (sorted[middle] < value) low = middle + 1;
@@ -56,20 +57,29 @@ class Window {
   }
   /** @param {number} value */
   push(value) {
-    const { byAge, sorted } = this;
-    let to = this.#place(value);
-    if (this.known < this.size) {
-      sorted.copyWithin(to + 1, to, this.known);
+    const { byAge, sorted, known, size } = this;
+    if (known < size) {
+      const to = this.#place(value, 0, known);
+      sorted.copyWithin(to + 1, to, known);
+      sorted[to] = value;
       byAge[this.known++] = value;
-    } else {
-      // The oldest leaves its place; what lies between moves up by one.
-      const from = this.#place(byAge[this.oldest]);
-      if (to > from) sorted.copyWithin(from, from + 1, to--);
-      else sorted.copyWithin(to + 1, to, from);
-      byAge[this.oldest] = value;
-      this.oldest = (this.oldest + 1) % this.size;
+      return;
     }
-    sorted[to] = value;
+    // The oldest leaves its place; what lies between moves up by one. Counts are few different ones: often nothing moves.
+    const gone = byAge[this.oldest];
+    byAge[this.oldest] = value;
+    this.oldest = this.oldest + 1 < size ? this.oldest + 1 : 0;
+    if (value === gone) return;
+    const from = sorted.indexOf(gone);
+    if (value > gone) {
+      const to = this.#place(value, from + 1, size) - 1;
+      sorted.copyWithin(from, from + 1, to + 1);
+      sorted[to] = value;
+    } else {
+      const to = this.#place(value, 0, from);
+      sorted.copyWithin(to + 1, to, from);
+      sorted[to] = value;
+    }
   }
   median() {
     return this.sorted[this.known >> 1];
@@ -115,25 +125,27 @@ class ErrorBurst {
     this.#series.update(batch, () => new Window(this.windowPoints));
     const observations = [];
     const scores = batch.scores ? zeroScores(batch.values.length) : null;
-    for (const { series, from, to } of bySeries(batch)) {
-      const window = this.#series.get(series);
+    // Columns as they come: `bySeries` is handier, and makes an object for each series.
+    const { series, offsets, times, values, pointFlags } = batch;
+    for (let index = 0; index < series.length; index++) {
+      const window = this.#series.get(series[index]);
       if (window === undefined) continue;
-      for (let at = from; at < to; at++) {
-        const value = batch.values[at];
-        const seen = this.#look(window, value, (batch.pointFlags[at] & FLAG_AFTER_GAP) !== 0);
+      for (let at = offsets[index]; at < offsets[index + 1]; at++) {
+        const value = values[at];
+        const seen = this.#look(window, value, (pointFlags[at] & FLAG_AFTER_GAP) !== 0, scores !== null);
         if (seen === null) continue;
+        const { burst, score, confidence, expected, upper } = seen;
         if (scores !== null) {
-          scores.score[at] = seen.score;
-          scores.confidence[at] = seen.confidence;
-          scores.expected[at] = seen.expected;
+          scores.score[at] = score;
+          scores.confidence[at] = confidence;
+          scores.expected[at] = expected;
           scores.lower[at] = 0;
-          scores.upper[at] = seen.upper;
+          scores.upper[at] = upper;
         }
-        if (!seen.burst) continue;
-        const { score, confidence, expected, upper } = seen;
+        if (!burst) continue;
         observations.push({
-          series,
-          time: batch.times[at],
+          series: series[index],
+          time: times[at],
           kind: /** @type {const} */ ("point"),
           rising: true,
           score,
@@ -150,12 +162,13 @@ class ErrorBurst {
   }
 
   /**
-   * Compares a count with the window and adds it; null while too little is known.
+   * Compares a count with the window and adds it; null while too little is known, and where nobody asks about what is usual.
    * @param {Window} window
    * @param {number} value
    * @param {boolean} afterGap
+   * @param {boolean} scored
    */
-  #look(window, value, afterGap) {
+  #look(window, value, afterGap, scored) {
     const { known } = window;
     const mark = transformed(value);
     // The first count after a gap may be that of the whole gap.
@@ -164,13 +177,17 @@ class ErrorBurst {
       return null;
     }
     const usual = window.median();
+    // No bound is nearer than this, so most counts need no deviation.
+    if (!scored && mark <= usual + this.deviations * POISSON_DEVIATION) {
+      window.push(mark);
+      return null;
+    }
     const deviation = Math.max(POISSON_DEVIATION, MAD_TO_DEVIATION * window.deviation());
     const bound = usual + this.deviations * deviation;
     const away = Math.max(0, (mark - usual) / deviation);
-    const burst = mark > bound && value >= this.countMin;
     window.push(Math.min(mark, bound));
     return {
-      burst,
+      burst: mark > bound && value >= this.countMin,
       // 0.5 at the bound, towards 1 above it.
       score: away / (away + this.deviations),
       confidence: Math.min(1, known / this.windowPoints),

@@ -115,30 +115,28 @@ export function undoReceipts(plan, receipts) {
 /** Makes an action of `plan`, and `execute` and `undo` if doing what the plan says is not enough. */
 export function defineAction({ plan, execute, undo }) {
   if (typeof plan !== "function") throw new TypeError("an action needs a function `plan`");
-  const call = (name, raw, body) =>
-    run(
-      name,
-      () => {
-        seed(`${raw.incident} ${raw.now}`);
-        return body(new Request(raw));
-      },
-      asVariant,
-    );
+  const begun = (raw) => {
+    seed(`${raw.incident} ${raw.now}`);
+    return new Request(raw);
+  };
+  const planned = (raw) => proposal(plan(begun(raw)));
+  const executed = (raw, rawPlan) => {
+    const request = begun(raw);
+    const plan = received.proposal(rawPlan);
+    return outcome(execute ? execute(request, plan) : executePlan(plan), "execute");
+  };
+  const undone = (raw, rawPlan, rawReceipts) => {
+    const request = begun(raw);
+    const plan = received.proposal(rawPlan);
+    const receipts = rawReceipts.map(received.receipt);
+    return outcome(undo ? undo(request, plan, receipts) : undoReceipts(plan, receipts), "undo");
+  };
   return {
     role: "action",
     act: {
-      plan: (raw) => call("plan", raw, (request) => proposal(plan(request))),
-      execute: (raw, rawPlan) =>
-        call("execute", raw, (request) => {
-          const plan = received.proposal(rawPlan);
-          return outcome(execute ? execute(request, plan) : executePlan(plan), "execute");
-        }),
-      undo: (raw, rawPlan, rawReceipts) =>
-        call("undo", raw, (request) => {
-          const plan = received.proposal(rawPlan);
-          const receipts = rawReceipts.map(received.receipt);
-          return outcome(undo ? undo(request, plan, receipts) : undoReceipts(plan, receipts), "undo");
-        }),
+      plan: (raw) => run("plan", asVariant, planned, raw),
+      execute: (raw, plan) => run("execute", asVariant, executed, raw, plan),
+      undo: (raw, plan, receipts) => run("undo", asVariant, undone, raw, plan, receipts),
     },
   };
 }

@@ -48,18 +48,12 @@ function findings(given) {
 /** Makes an agent of `consult(incident, question)`. */
 export function defineAgent({ consult }) {
   if (typeof consult !== "function") throw new TypeError("an agent needs a function `consult`");
+  const consulted = (incident, question) => {
+    seed(`${incident.id} ${incident.now}`);
+    return findings(consult(incidentOf(incident), question));
+  };
   return {
     role: "agent",
-    consult: {
-      consult: (incident, question) =>
-        run(
-          "consult",
-          () => {
-            seed(`${incident.id} ${incident.now}`);
-            return findings(consult(incidentOf(incident), question));
-          },
-          asText,
-        ),
-    },
+    consult: { consult: (incident, question) => run("consult", asText, consulted, incident, question) },
   };
 }

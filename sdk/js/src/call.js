@@ -1,7 +1,7 @@
 // How calls of the contract reach the author's code, and how what it throws reaches the host.
 
 import { CallError, Failure } from "./failure.js";
-import { during } from "./host.js";
+import { enter, leave } from "./host.js";
 import * as log from "./log.js";
 
 let trap = () => {};
@@ -12,22 +12,23 @@ export function trapBy(end) {
 }
 
 /**
- * Runs the author's code. What it throws as `Failure` becomes the contract's error by `failed`; anything else is a fault of
- * the plugin: it is written to the host's log and thrown on, and the call traps.
+ * Runs the author's code: `body` with up to three values. What it throws as `Failure` becomes the contract's error by `failed`;
+ * anything else is a fault of the plugin: it is written to the host's log and thrown on, and the call traps.
  */
-export function run(name, body, failed) {
-  return during(() => {
-    try {
-      return body();
-    } catch (error) {
-      const failure = error instanceof CallError && failed.calls ? error.toFailure() : error;
-      if (failure instanceof Failure) throw failed(failure);
-      const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-      log.error(`${name}: ${what}`, error?.stack ? { stack: error.stack } : {});
-      trap();
-      throw error;
-    }
-  });
+export function run(name, failed, body, first, second, third) {
+  const before = enter();
+  try {
+    return body(first, second, third);
+  } catch (error) {
+    const failure = error instanceof CallError && failed.calls ? error.toFailure() : error;
+    if (failure instanceof Failure) throw failed(failure);
+    const what = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    log.error(`${name}: ${what}`, error?.stack ? { stack: error.stack } : {});
+    trap();
+    throw error;
+  } finally {
+    leave(before);
+  }
 }
 
 /** The contract's error is thrown as its bare value. */

@@ -58,6 +58,7 @@ export function column(value, path, Column) {
 
 export function list(value, path, each) {
   if (!Array.isArray(value) && !ArrayBuffer.isView(value)) fail(path, undefined, "a list", value);
+  if (value.length === 0) return [];
   const checked = new Array(value.length);
   for (let index = 0; index < value.length; index++) checked[index] = each(value[index], `${path}[${index}]`);
   return checked;

@@ -43,37 +43,33 @@ const observation = (given, path) => ({
   extra: check.attributes(given.extra, path, "extra"),
 });
 
+const columns = (given) => ({
+  score: check.column(given.score, "scores.score", Float32Array),
+  confidence: check.column(given.confidence, "scores.confidence", Float32Array),
+  expected: check.column(given.expected, "scores.expected", Float64Array),
+  lower: check.column(given.lower, "scores.lower", Float64Array),
+  upper: check.column(given.upper, "scores.upper", Float64Array),
+});
+
 function output(given) {
   if (given === undefined) return { observations: [], scores: null };
   const { observations, scores } = Array.isArray(given) ? { observations: given } : check.record(given, "what `observe` returns");
-  const column = (name, Column) => check.column(scores[name], `scores.${name}`, Column);
   return {
     observations: check.list(observations ?? [], "observations", observation),
-    scores: scores
-      ? {
-          score: column("score", Float32Array),
-          confidence: column("confidence", Float32Array),
-          expected: column("expected", Float64Array),
-          lower: column("lower", Float64Array),
-          upper: column("upper", Float64Array),
-        }
-      : null,
+    scores: scores ? columns(scores) : null,
   };
 }
 
-/** The batch as authors see it. */
-const batchOf = (raw) => ({
-  sequence: received.u64(raw.sequence),
-  now: received.u64(raw.now),
-  added: raw.added.map(received.series),
-  removed: received.u32s(raw.removed),
-  series: received.u32s(raw.series),
-  offsets: raw.offsets,
-  times: received.u64s(raw.times),
-  values: raw.values,
-  pointFlags: raw.pointFlags,
-  scores: raw.scores,
-});
+/** The batch as authors see it. The engine made the object for this call alone, so it is not copied. */
+function batchOf(batch) {
+  batch.sequence = received.u64(batch.sequence);
+  batch.now = received.u64(batch.now);
+  if (batch.added.length > 0) batch.added = batch.added.map(received.series);
+  batch.removed = received.u32s(batch.removed);
+  batch.series = received.u32s(batch.series);
+  batch.times = received.u64s(batch.times);
+  return batch;
+}
 
 /**
  * Makes a detector of a class: `new Detector(parameters)`, `observe(batch)`, and `snapshot()` and `restore(state)` if there
@@ -95,39 +91,23 @@ function exportsOf(Detector) {
     if (instance === null) throw Failure.invalid("`configure` was not called");
     return instance;
   };
+  const configured = (json) => {
+    seed("");
+    instance = new Detector(parameters(json));
+  };
+  const observed = (batch) => output(made().observe(batchOf(batch)));
+  const written = () => {
+    if (made().snapshot === undefined) return { format: 0, bytes: new Uint8Array() };
+    const { format, bytes } = check.record(instance.snapshot(), "what `snapshot` returns");
+    return { format: check.whole32(format, "format"), bytes: check.bytes(bytes, "bytes") };
+  };
+  const restored = ({ format, bytes }) => {
+    made().restore?.({ format: received.u32(format), bytes: Uint8Array.from(bytes) });
+  };
   return {
-    configure: (json) =>
-      run(
-        "configure",
-        () => {
-          seed("");
-          instance = new Detector(parameters(json));
-        },
-        asText,
-      ),
-    observe: (batch) =>
-      run(
-        "observe",
-        () => output(made().observe(batchOf(batch))),
-        asText,
-      ),
-    snapshot: () =>
-      run(
-        "snapshot",
-        () => {
-          if (made().snapshot === undefined) return { format: 0, bytes: new Uint8Array() };
-          const { format, bytes } = check.record(instance.snapshot(), "what `snapshot` returns");
-          return { format: check.whole32(format, "format"), bytes: check.bytes(bytes, "bytes") };
-        },
-        asText,
-      ),
-    restore: ({ format, bytes }) =>
-      run(
-        "restore",
-        () => {
-          made().restore?.({ format: received.u32(format), bytes: Uint8Array.from(bytes) });
-        },
-        asText,
-      ),
+    configure: (json) => run("configure", asText, configured, json),
+    observe: (batch) => run("observe", asText, observed, batch),
+    snapshot: () => run("snapshot", asText, written),
+    restore: (state) => run("restore", asText, restored, state),
   };
 }

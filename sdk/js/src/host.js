@@ -11,15 +11,16 @@ export function connect(host) {
   return before;
 }
 
-/** Runs a call of the plugin, within which the host can be reached. */
-export function during(call) {
+/** Begins a call of the plugin, within which the host can be reached; gives back what `leave` must be given. */
+export function enter() {
   const before = inCall;
   inCall = true;
-  try {
-    return call();
-  } finally {
-    inCall = before;
-  }
+  return before;
+}
+
+/** Ends a call of the plugin. */
+export function leave(before) {
+  inCall = before;
 }
 
 /** Whether an interface can be called now. */

@@ -10,22 +10,29 @@ import { bytesOf, pairs, toHex } from "./text.js";
 export const bodySha256 = (body) => toHex(sha256(bytesOf(body)));
 
 /** JSON with the keys of every object sorted. */
-export function canonicalJson(value) {
-  const sorted = (_, part) =>
-    part !== null && typeof part === "object" && !Array.isArray(part)
-      ? Object.fromEntries(Object.keys(part).sort().map((key) => [key, part[key]]))
-      : typeof part === "string"
-        ? part.toWellFormed()
-        : part;
-  return JSON.stringify(value, sorted);
+export const canonicalJson = (value) => JSON.stringify(sorted(value));
+
+function sorted(value) {
+  if (typeof value === "string") return value.toWellFormed();
+  if (value === null || typeof value !== "object") return value;
+  if (typeof value.toJSON === "function") return sorted(value.toJSON());
+  if (Array.isArray(value)) return value.map(sorted);
+  // Without a prototype every key is one, `__proto__` too.
+  const result = { __proto__: null };
+  const keys = Object.keys(value).sort();
+  for (let at = 0; at < keys.length; at++) result[keys[at]] = sorted(value[keys[at]]);
+  return result;
 }
 
 /** A step that licenses one call. Prefer the functions that know their arguments, such as `process.restartStep`. */
-export const step = (capability, verb, target, args) => ({
+export const step = (capability, verb, target, args) => written(capability, verb, target, canonicalJson(args));
+
+/** The same, of arguments that are canonical JSON. */
+export const written = (capability, verb, target, json) => ({
   capability,
   verb,
   target: idOf(target),
-  arguments: canonicalJson(args),
+  arguments: json,
   before: null,
   after: null,
   inverse: null,

@@ -2,13 +2,13 @@
 // attributes as pairs.
 
 /** A number of 64 bits. */
-export const u64 = (value) => (value < 0 ? Number(value) + 18446744073709551616 : Number(value));
+export const u64 = (value) => (value < 0 ? value + 18446744073709551616 : value);
 /** A number of 32 bits. */
 export const u32 = (value) => value >>> 0;
 
 /** The list as it is, or with its numbers converted if one of them has a sign: most lists have none. */
 function unsigned(list, convert) {
-  for (let at = 0; at < list.length; at++) if (list[at] < 0) return list.map(convert);
+  for (let left = list.length; left-- > 0; ) if (list[left] < 0) return list.map(convert);
   return list;
 }
 export const u64s = (list) => unsigned(list, u64);

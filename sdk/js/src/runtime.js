@@ -4,6 +4,7 @@ import { trapBy } from "./call.js";
 import { forEngine } from "./check.js";
 import { install } from "./guards.js";
 import { connect } from "./host.js";
+import { prepare } from "./prepare.js";
 
 /** Connects the real host and replaces what the engine lacks, before the author's modules are loaded. */
 export function begin(host) {
@@ -16,7 +17,10 @@ export function begin(host) {
 
 /** The contract's interface of the author's plugin. */
 export function exported(plugin, role, name) {
-  if (plugin?.role === role) return plugin[name];
+  if (plugin?.role === role) {
+    prepare(role);
+    return plugin[name];
+  }
   const maker = `define${role[0].toUpperCase()}${role.slice(1)}`;
   throw new TypeError(
     plugin?.role

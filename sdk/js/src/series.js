@@ -13,6 +13,8 @@ export function identity({ name, unit, attributes }) {
   return JSON.stringify([name, unit, sorted]);
 }
 
+const ignored = () => {};
+
 /** States by series id. */
 export class SeriesTable {
   #slots = [];
@@ -23,23 +25,27 @@ export class SeriesTable {
    * Takes over the batch's `removed` and then its `added`; `create` makes the state of a series that is not known from a
    * snapshot or from before, `adopt` fits a known state to the series as it is now.
    */
-  update(batch, create, adopt = () => {}) {
-    for (const id of batch.removed) this.#slots[id] = undefined;
-    for (const series of batch.added) {
-      const name = identity(series);
-      const there = this.#slots[series.id];
-      // A series is described again when its limit changes: what was learnt of it goes on.
-      let state = there?.name === name ? there.state : this.#waiting.get(name);
-      this.#waiting.delete(name);
-      if (state === undefined) state = create(series);
-      else adopt(series, state);
-      while (this.#slots.length <= series.id) this.#slots.push(undefined);
-      this.#slots[series.id] = { name, state };
-    }
+  update(batch, create, adopt = ignored) {
+    const { added, removed } = batch;
+    // Most batches have neither, and beginning a `for` of nothing costs the engine more than asking.
+    if (removed.length > 0) for (const id of removed) this.#slots[id] = undefined;
+    if (added.length > 0) for (const series of added) this.#add(series, create, adopt);
     if (this.#waiting.size > 0) {
       this.#waitingSince ??= batch.now;
       if (batch.now - this.#waitingSince > WAIT_NS) this.#waiting.clear();
     }
+  }
+
+  #add(series, create, adopt) {
+    const name = identity(series);
+    const there = this.#slots[series.id];
+    // A series is described again when its limit changes: what was learnt of it goes on.
+    let state = there?.name === name ? there.state : this.#waiting.get(name);
+    this.#waiting.delete(name);
+    if (state === undefined) state = create(series);
+    else adopt(series, state);
+    while (this.#slots.length <= series.id) this.#slots.push(undefined);
+    this.#slots[series.id] = { name, state };
   }
 
   /** The state of a series, if it was added. */

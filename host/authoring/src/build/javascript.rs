@@ -4,11 +4,11 @@
 //! are installed on first use and where a copy of the SDK of this version of Salve stands.
 
 use super::{
-    BuildError, pins, sdk,
+    BuildError, native, pins, sdk,
     tool::{self, write_wit},
 };
 use crate::{Progress, Project};
-use salve_plugins::{OWN_WORLD, Role};
+use salve_plugins::{OWN_WORLD, Role, wit_files};
 use std::{
     ffi::OsString,
     fs,
@@ -32,40 +32,69 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
     let esbuild = find_tool(project, "esbuild", &mut cache, progress)?;
     let componentize = find_tool(project, "componentize-qjs", &mut cache, progress)?;
 
-    let folder = project.build_folder().join("javascript");
-    let wit = folder.join("wit");
-    write_wit(&wit, &project.manifest)?;
-    let main = folder.join("entry.js");
-    tool::write(&folder.join("host.js"), &host_module(project))?;
-    tool::write(&main, &entry_module(project, &entry))?;
-
-    let bundle = folder.join("bundle.js");
-    let mut bundler = Command::new(esbuild);
-    bundler
-        .current_dir(&project.folder)
-        .arg(&main)
-        .args(["--bundle", "--format=esm", "--platform=neutral", "--target=es2023", "--charset=utf8"])
-        .args(["--main-fields=module,main", "--external:salve:*", "--log-level=warning"])
-        .arg(joined("--outfile=", &bundle));
-    if find_package(&project.folder, SDK).is_none() {
-        bundler.env("NODE_PATH", sdk::place(&sdk::JAVASCRIPT)?);
+    let tools = Tools { esbuild, componentize };
+    // Plans name bodies by digest.
+    if project.manifest.role == Role::Action {
+        let out = tools.made(project, &entry, true, progress)?;
+        if let Some(component) = tool::joined(&out, &project.manifest, progress)? {
+            return Ok(component);
+        }
     }
-    tool::run(&mut bundler, "make one module of all", progress, || node_missing("`esbuild`"))?;
-
-    let out = folder.join("component.wasm");
-    tool::remove(&out)?;
-    let mut componentizer = Command::new("node");
-    componentizer
-        .current_dir(&folder)
-        .arg(componentize)
-        .arg("--wit")
-        .arg(&wit)
-        .arg("--js")
-        .arg(&bundle)
-        .args(["--world", OWN_WORLD, "--sync", "--stub-wasi", "--output"])
-        .arg(&out);
-    tool::run(&mut componentizer, "make a component of it", progress, || node_missing("`node`"))?;
+    let out = tools.made(project, &entry, false, progress)?;
     tool::component(&out, &project.manifest, progress)
+}
+
+/// Programs.
+struct Tools {
+    esbuild: PathBuf,
+    componentize: PathBuf,
+}
+
+impl Tools {
+    /// What the tools make of a project. `native`: it calls code that the build puts in when it joins its core modules.
+    fn made(
+        &self,
+        project: &Project,
+        entry: &str,
+        native: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, BuildError> {
+        let folder = project.build_folder().join("javascript");
+        let wit = folder.join("wit");
+        tool::remove(&wit.join(native::FILE))?;
+        write_wit(&wit, &if native { native::wit(&project.manifest) } else { wit_files(&project.manifest) })?;
+        let main = folder.join("entry.js");
+        tool::write(&folder.join("host.js"), &host_module(project, native))?;
+        tool::write(&main, &entry_module(project, entry))?;
+
+        let bundle = folder.join("bundle.js");
+        let mut bundler = Command::new(&self.esbuild);
+        bundler
+            .current_dir(&project.folder)
+            .arg(&main)
+            .args(["--bundle", "--format=esm", "--platform=neutral", "--target=es2023", "--charset=utf8"])
+            .args(["--main-fields=module,main", "--external:salve:*", "--log-level=warning"])
+            .arg(joined("--outfile=", &bundle));
+        if find_package(&project.folder, SDK).is_none() {
+            bundler.env("NODE_PATH", sdk::place(&sdk::JAVASCRIPT)?);
+        }
+        tool::run(&mut bundler, "make one module of all", progress, || node_missing("`esbuild`"))?;
+
+        let out = folder.join("component.wasm");
+        tool::remove(&out)?;
+        let mut componentizer = Command::new("node");
+        componentizer
+            .current_dir(&folder)
+            .arg(&self.componentize)
+            .arg("--wit")
+            .arg(&wit)
+            .arg("--js")
+            .arg(&bundle)
+            .args(["--world", OWN_WORLD, "--sync", "--stub-wasi", "--output"])
+            .arg(&out);
+        tool::run(&mut componentizer, "make a component of it", progress, || node_missing("`node`"))?;
+        Ok(out)
+    }
 }
 
 fn joined(option: &str, path: &Path) -> OsString {
@@ -101,13 +130,14 @@ fn entry(project: &Project) -> Result<String, BuildError> {
 }
 
 /// Connects the interfaces of the plugin's world. A module of its own, so that it runs before the author's.
-fn host_module(project: &Project) -> String {
+fn host_module(project: &Project, native: bool) -> String {
     let base: &[&str] = match project.manifest.role {
         Role::Detector => &["log"],
         Role::Agent | Role::Action => &["log", "clock", "telemetry"],
     };
     let capabilities = project.manifest.capabilities.iter().map(|request| request.capability.as_str());
-    let names: Vec<&str> = base.iter().copied().chain(capabilities).collect();
+    let native = native.then_some(native::NAME);
+    let names: Vec<&str> = base.iter().copied().chain(capabilities).chain(native).collect();
     let mut text = format!("import {{ begin }} from \"{SDK}/runtime\";\n");
     for name in &names {
         let contract = &project.manifest.contract;
@@ -197,7 +227,6 @@ fn node_missing(tool: &str) -> BuildError {
 mod tests {
     use super::*;
     use crate::Silent;
-    use salve_plugins::wit_files;
 
     fn project(package: &str, manifest: &str) -> (tempfile::TempDir, Project) {
         let folder = tempfile::tempdir().unwrap();
@@ -213,16 +242,17 @@ mod tests {
     fn modules_follow_the_manifest() {
         let (_folder, action) =
             project("{}", "role = 'action'\ncapabilities = [{ capability = 'http', verbs = ['send'] }]");
-        insta::assert_snapshot!(host_module(&action), @r#"
+        insta::assert_snapshot!(host_module(&action, true), @r#"
         import { begin } from "salve-plugin/runtime";
         import * as log from "salve:plugin/log@0.1.0";
         import * as clock from "salve:plugin/clock@0.1.0";
         import * as telemetry from "salve:plugin/telemetry@0.1.0";
         import * as http from "salve:plugin/http@0.1.0";
-        begin({ log, clock, telemetry, http });
+        import * as native from "salve:plugin/native@0.1.0";
+        begin({ log, clock, telemetry, http, native });
         "#);
         let (_folder, detector) = project("{}", "role = 'detector'");
-        assert!(host_module(&detector).ends_with("begin({ log });\n"));
+        assert!(host_module(&detector, false).ends_with("begin({ log });\n"));
         assert!(
             entry_module(&detector, "x.js")
                 .contains("export const detect = exported(plugin, \"detector\", \"detect\")")

@@ -5,6 +5,7 @@ mod immortal;
 mod javascript;
 mod join;
 mod lean;
+mod native;
 mod pins;
 mod python;
 mod rust;

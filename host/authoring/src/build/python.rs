@@ -8,7 +8,7 @@ use super::{
     tool::{self, write_wit},
 };
 use crate::{Progress, Project};
-use salve_plugins::{OWN_WORLD, Role};
+use salve_plugins::{OWN_WORLD, Role, wit_files};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -36,7 +36,7 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
 
     let folder = project.build_folder().join("python");
     let wit = folder.join("wit");
-    write_wit(&wit, &project.manifest)?;
+    write_wit(&wit, &wit_files(&project.manifest))?;
     let own = folder.join("entry");
     tool::write(&own.join(format!("{ENTRY}.py")), &entry_module(project.manifest.role, &module))?;
     // The tool would take what is installed on this machine; a component has what the project names and no more.

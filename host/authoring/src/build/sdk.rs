@@ -44,6 +44,7 @@ pub(super) const JAVASCRIPT: Sdk = Sdk {
         "src/index.js",
         "src/log.js",
         "src/plan.js",
+        "src/prepare.js",
         "src/received.js",
         "src/runtime.js",
         "src/series.js",

@@ -2,7 +2,7 @@
 
 use super::{BuildError, join, lean};
 use crate::Progress;
-use salve_plugins::{Manifest, wit_files};
+use salve_plugins::Manifest;
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind},
@@ -82,16 +82,35 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).map_err(|error| file_error("write", path, error))
 }
 
-/// Reads the component that a tool made, with its core modules joined, and made lean.
+/// Reads the component that a tool made, with its core modules joined if they can be, and made lean.
 pub(super) fn component(
     path: &Path,
     manifest: &Manifest,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u8>, BuildError> {
-    let wrong = |error| file_error("read the component", path, error);
-    let bytes = fs::read(path).map_err(wrong)?;
-    let bytes = join::component(bytes, manifest, progress);
-    lean::component(&bytes).map_err(|error| wrong(std::io::Error::other(error)))
+    match joined(path, manifest, progress)? {
+        Some(component) => Ok(component),
+        None => lean(path, &read(path)?),
+    }
+}
+
+/// The same; none if its core modules cannot be joined.
+pub(super) fn joined(
+    path: &Path,
+    manifest: &Manifest,
+    progress: &mut dyn Progress,
+) -> Result<Option<Vec<u8>>, BuildError> {
+    let bytes = read(path)?;
+    join::component(&bytes, manifest, progress).map(|joined| lean(path, &joined)).transpose()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(|error| file_error("read the component", path, error))
+}
+
+fn lean(path: &Path, component: &[u8]) -> Result<Vec<u8>, BuildError> {
+    let wrong = |error| file_error("read the component", path, std::io::Error::other(error));
+    lean::component(component).map_err(wrong)
 }
 
 /// Reads a file of the project.
@@ -107,9 +126,9 @@ pub(super) fn remove(path: &Path) -> Result<(), BuildError> {
     }
 }
 
-/// Writes the plugin's own world, for tools that read WIT from a folder.
-pub(super) fn write_wit(folder: &Path, manifest: &Manifest) -> Result<(), BuildError> {
-    wit_files(manifest).iter().try_for_each(|(name, text)| write(&folder.join(name), text))
+/// Writes a world, for tools that read WIT from a folder.
+pub(super) fn write_wit(folder: &Path, files: &[(&str, String)]) -> Result<(), BuildError> {
+    files.iter().try_for_each(|(name, text)| write(&folder.join(name), text))
 }
 
 /// A package manager that did not bring the tools: most often there is no way to the registry.

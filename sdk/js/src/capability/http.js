@@ -2,11 +2,12 @@
 
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
-import { bodySha256, canonicalJson, idOf, step } from "../plan.js";
+import { bodySha256, canonicalJson, idOf, written } from "../plan.js";
 import * as received from "../received.js";
 import { bytesOf, decodeUtf8, pairs } from "../text.js";
 
 const host = () => hostInterface("http");
+const EMPTY_SHA256 = bodySha256("");
 
 /** A request in full. `body`: text or bytes; or `json`: a value, sent as canonical JSON with its content type. */
 export function request({ target, method, path, query, headers, body, json, idempotencyKey }) {
@@ -18,7 +19,7 @@ export function request({ target, method, path, query, headers, body, json, idem
   }
   return {
     target: idOf(target),
-    method: String(method),
+    method: String(method).toWellFormed(),
     path: String(path).toWellFormed(),
     query: pairs(query),
     headers: all,
@@ -64,14 +65,9 @@ export function send(given) {
 /** The step that licenses `send` with just this request; its body by digest. */
 export function sendStep(given) {
   const { target, method, path, query, headers, body, idempotencyKey } = request(given);
-  return step("http", "send", target, {
-    "body-sha256": bodySha256(body),
-    headers,
-    "idempotency-key": idempotencyKey,
-    method,
-    path,
-    query,
-  });
+  // In the order of their names, which is the canonical one; all texts of a request are well-formed.
+  const args = { "body-sha256": bodySha256(body), headers, "idempotency-key": idempotencyKey, method, path, query };
+  return written("http", "send", target, JSON.stringify(args));
 }
 
 /** Makes the call that a step licenses; its body is found in `bodies` by digest. */
@@ -79,7 +75,7 @@ export function perform({ verb, target, arguments: json }, bodies) {
   if (verb !== "send") throw new CallError("not-found", `\`http\` has no write \`${verb}\``);
   const args = JSON.parse(json);
   const digest = args["body-sha256"];
-  const body = ["", ...bodies].find((body) => bodySha256(body) === digest);
+  const body = digest === EMPTY_SHA256 ? "" : bodies.find((body) => bodySha256(body) === digest);
   if (body === undefined) throw new CallError("not-found", `no body has the digest ${digest}`);
   const { method, path, query, headers } = args;
   const { response, receipt } = send({ target, method, path, query, headers, body, idempotencyKey: args["idempotency-key"] });

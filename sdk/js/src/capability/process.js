@@ -2,7 +2,7 @@
 
 import { CallError, guarded } from "../failure.js";
 import { hostInterface } from "../host.js";
-import { idOf, step } from "../plan.js";
+import { idOf, written } from "../plan.js";
 import * as received from "../received.js";
 
 const host = () => hostInterface("process");
@@ -12,9 +12,9 @@ export const start = (target) => received.receipt(guarded(() => host().start(idO
 export const stop = (target) => received.receipt(guarded(() => host().stop(idOf(target))));
 export const restart = (target) => received.receipt(guarded(() => host().restart(idOf(target))));
 
-export const startStep = (target) => step("process", "start", target, {});
-export const stopStep = (target) => step("process", "stop", target, {});
-export const restartStep = (target) => step("process", "restart", target, {});
+export const startStep = (target) => written("process", "start", target, "{}");
+export const stopStep = (target) => written("process", "stop", target, "{}");
+export const restartStep = (target) => written("process", "restart", target, "{}");
 
 /** Makes the call that a step licenses. */
 export function perform({ verb, target }) {

@@ -31,23 +31,26 @@ def _stack(traceback: Optional[TracebackType]) -> str:
     return "\n".join(lines)
 
 
-def run(name: str, refusal: Refusal, body: Callable[[], Any], calls: bool = False) -> Any:
-    """Runs the author's code. What it raises as ``Failure`` becomes the contract's error; anything else is a fault of the
-    plugin: it is written to the host's log and raised on, and the call traps.
+def run(name: str, refusal: Refusal, body: Callable[..., Any], *given: Any, calls: bool = False) -> Any:
+    """Runs the author's code, ``body`` with what is given. What it raises as ``Failure`` becomes the contract's error; anything
+    else is a fault of the plugin: it is written to the host's log and raised on, and the call traps.
     """
-    with _host.during():
-        try:
-            return body()
-        except Failure as failure:
-            raise refusal(failure) from failure
-        except CallError as error:
-            if calls:
-                raise refusal(error.to_failure()) from error
-            _report(name, error)
-            raise
-        except Exception as error:
-            _report(name, error)
-            raise
+    # No context manager: `contextlib` sets attributes of what is raised, and the contract's errors are frozen.
+    before = _host.enter()
+    try:
+        return body(*given)
+    except Failure as failure:
+        raise refusal(failure) from failure
+    except CallError as error:
+        if calls:
+            raise refusal(error.to_failure()) from error
+        _report(name, error)
+        raise
+    except Exception as error:
+        _report(name, error)
+        raise
+    finally:
+        _host.leave(before)
 
 
 def _report(name: str, error: Exception) -> None:
@@ -266,33 +269,36 @@ class DetectorBridge:
 
         run("configure", self._refusal, called)
 
-    def observe(self, raw: Any) -> Any:
-        def called() -> Any:
-            added = [Series(s.id, s.name, s.unit, s.group, s.limit, dict(s.attributes)) for s in raw.added]
-            batch = Batch(
-                raw.sequence,
-                raw.now,
-                added,
-                raw.removed,
-                raw.series,
-                raw.offsets,
-                raw.times,
-                raw.values,
-                raw.point_flags,
-                raw.scores,
-            )
-            answer = self._made().observe(batch)
-            if answer is None:
-                answer = Output()
-            elif isinstance(answer, list):
-                answer = Output(answer)
+    def _observed(self, raw: Any) -> Any:
+        added = raw.added
+        if added:
+            added = [Series(s.id, s.name, s.unit, s.group, s.limit, dict(s.attributes)) for s in added]
+        batch = Batch(
+            raw.sequence,
+            raw.now,
+            added,
+            raw.removed,
+            raw.series,
+            raw.offsets,
+            raw.times,
+            raw.values,
+            raw.point_flags,
+            raw.scores,
+        )
+        answer = self._made().observe(batch)
+        if answer is None:
+            return SimpleNamespace(observations=[], scores=None)
+        scores = None
+        if not isinstance(answer, list):
             output = check.instance(answer, "what `observe` returns", Output)
-            return SimpleNamespace(
-                observations=check.listed(output.observations, "observations", _observation),
-                scores=None if output.scores is None else _scores(output.scores),
-            )
+            answer, scores = output.observations, output.scores
+        return SimpleNamespace(
+            observations=check.listed(answer, "observations", _observation),
+            scores=None if scores is None else _scores(scores),
+        )
 
-        return run("observe", self._refusal, called)
+    def observe(self, raw: Any) -> Any:
+        return run("observe", self._refusal, self._observed, raw)
 
     def snapshot(self) -> Any:
         def called() -> Any:

@@ -56,7 +56,7 @@ def whole(value: Any, path: str, bits: int = 64) -> int:
 
 
 def listed(value: Any, path: str, each: Callable[[Any, str], Any]) -> List[Any]:
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    if not isinstance(value, list) and (isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")):
         raise _fail(path, "a list", value)
     return [each(part, f"{path}[{index}]") for index, part in enumerate(value)]
 

@@ -27,19 +27,17 @@ def connect(interfaces: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
     return before
 
 
-class during:
-    """A call of the plugin, within which the host can be reached.
+def enter() -> bool:
+    """Begins a call of the plugin, within which the host can be reached; gives back what ``leave`` must be given."""
+    global _in_call
+    before, _in_call = _in_call, True
+    return before
 
-    Not by ``contextlib``: that sets attributes of what is raised, and the contract's errors are frozen.
-    """
 
-    def __enter__(self) -> None:
-        global _in_call
-        self._before, _in_call = _in_call, True
-
-    def __exit__(self, *_raised: object) -> None:
-        global _in_call
-        _in_call = self._before
+def leave(before: bool) -> None:
+    """Ends a call of the plugin."""
+    global _in_call
+    _in_call = before
 
 
 def has(name: str) -> bool:

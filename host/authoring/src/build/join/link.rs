@@ -2,6 +2,7 @@
 //! what stands in tables, and what of all that can ever be used.
 
 use super::{
+    super::native,
     Obstacle, at, index,
     module::{Module, Slot, Whole},
     wiring::{CoreItem, Host, Lifted, Options, Source, Wiring},
@@ -68,6 +69,8 @@ pub(super) struct Link<'a> {
     /// Globals that any code sets.
     set: HashSet<Place>,
     pub(super) live: Live,
+    /// The memory of whoever calls the code that the build puts in.
+    native_memory: Option<CoreItem<'a>>,
 }
 
 /// What can be used.
@@ -89,9 +92,10 @@ fn number(count: usize) -> Result<u32, Obstacle> {
 }
 
 impl<'a> Link<'a> {
-    /// Links the core instances.
-    pub(super) fn of(wiring: &Wiring<'a>) -> Result<Self, Obstacle> {
+    /// Links the core instances. `native`: a module with one function, which imports no more than a memory and comes after them.
+    pub(super) fn of(wiring: &Wiring<'a>, native: &'a [u8]) -> Result<Self, Obstacle> {
         let mut link = Self::default();
+        let native_place = (wiring.instances.len(), 0);
         for (instance, made) in wiring.instances.iter().enumerate() {
             let mut meaning = Meaning::default();
             for import in &made.module.imports {
@@ -102,7 +106,13 @@ impl<'a> Link<'a> {
                 match import.ty {
                     TypeRef::Func(ty) | TypeRef::FuncExact(ty) => {
                         let ty = made.module.types.get(index(ty)).ok_or(Obstacle::Damaged)?;
-                        let function = link.function(&item, ty)?;
+                        let function = match &item {
+                            CoreItem::Host(host) if native::is(host.interface) => {
+                                link.native_memory.clone_from(&host.options.memory);
+                                Function::Defined(native_place)
+                            }
+                            _ => link.function(&item, ty)?,
+                        };
                         meaning.functions.push(function);
                     }
                     TypeRef::Table(_) => meaning.tables.push(link.place(&item, |found| &found.tables)?),
@@ -131,6 +141,15 @@ impl<'a> Link<'a> {
             if start.is_some_and(|start| !link.is_empty(start)) {
                 return Err(Obstacle::Unknown("a core module that starts by itself"));
             }
+        }
+        if let Some(memory) = link.native_memory.take() {
+            let memories = vec![link.place(&memory, |found| &found.memories)?];
+            link.modules.push(Rc::new(Module::read(native)?));
+            link.meanings.push(Meaning {
+                functions: vec![Function::Defined(native_place)],
+                memories,
+                ..Meaning::default()
+            });
         }
         link.note_changes()?;
         link.fill_tables()?;

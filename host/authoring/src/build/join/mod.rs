@@ -16,7 +16,7 @@ mod tests;
 mod wiring;
 mod write;
 
-use super::segments;
+use super::{native, segments};
 use crate::Progress;
 use link::Link;
 use salve_model::text::chain;
@@ -45,14 +45,14 @@ pub(super) enum Obstacle {
     Pack(#[source] PackError),
 }
 
-/// The component with its core modules joined, or as it is, which is told.
-pub(super) fn component(bytes: Vec<u8>, manifest: &Manifest, progress: &mut dyn Progress) -> Vec<u8> {
+/// The component with its core modules joined; none if they are left as they are, which is told.
+pub(super) fn component(bytes: &[u8], manifest: &Manifest, progress: &mut dyn Progress) -> Option<Vec<u8>> {
     progress.step("join its core modules");
-    match joined(&bytes, manifest) {
-        Ok(joined) => joined,
+    match joined(bytes, manifest) {
+        Ok(joined) => Some(joined),
         Err(obstacle) => {
             progress.line(&format!("left as they are, so calls take longer: {}", chain(&obstacle)));
-            bytes
+            None
         }
     }
 }
@@ -68,7 +68,8 @@ fn core_module(bytes: &[u8]) -> Result<Vec<u8>, Obstacle> {
     if wiring.exports.is_empty() {
         return Err(Obstacle::Unknown("nothing that it exports"));
     }
-    let mut link = Link::of(&wiring)?;
+    let native = native::module()?;
+    let mut link = Link::of(&wiring, &native)?;
     let exports: Vec<_> = wiring.exports.iter().map(|(_, _, lifted)| Rc::clone(lifted)).collect();
     link.trace(&exports)?;
     let module = write::module(&wiring, &mut link)?;

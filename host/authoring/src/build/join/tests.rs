@@ -95,6 +95,36 @@ const MAIN: &str = r#"
     (data (i32.const 64) "\05\00\00\00\07\00\00\00\09\00\00\00"))
   (core instance $main (instantiate $Main))"#;
 
+/// Scenario: a component that imports what the build puts in. Guarantees: once joined it imports nothing, and the code computes
+/// the digest: that of no bytes, `e3b0c442 98fc1c14 9afbf4c8 …`.
+#[test]
+fn code_takes_the_place_of_an_import() {
+    let component = wat::parse_str(
+        r#"(component
+          (import "salve:plugin/native@0.1.0" (instance $native (export "sha256-blocks"
+            (func (param "padded" (list u8)) (result (tuple u32 u32 u32 u32 u32 u32 u32 u32))))))
+          (core module $Memory (memory (export "memory") 1) (data (i32.const 64) "\80"))
+          (core instance $memory (instantiate $Memory))
+          (core func $blocks (canon lower (func $native "sha256-blocks") (memory (core memory $memory "memory"))))
+          (core module $Last
+            (import "m" "memory" (memory 1)) (import "n" "blocks" (func $blocks (param i32 i32 i32)))
+            (func (export "go") (param i32) (result i32)
+              (call $blocks (i32.const 64) (i32.const 64) (i32.const 4))
+              (i32.load (i32.mul (local.get 0) (i32.const 4)))))
+          (core instance $last (instantiate $Last
+            (with "m" (instance $memory)) (with "n" (instance (export "blocks" (func $blocks))))))
+          (func $go (param "a" u32) (result u32) (canon lift (core func $last "go")))
+          (instance $run (export "go" (func $go)))
+          (export "t:t/run" (instance $run)))"#,
+    )
+    .unwrap();
+    let engine = engine();
+    let module = core_module(&component).unwrap();
+    assert_eq!(wasmtime::Module::new(&engine, &module).unwrap().imports().len(), 0);
+    let expected: Results = [0xe3b0_c442, 0x98fc_1c14, 0x9afb_f4c8].map(Some).to_vec();
+    assert_eq!(run_module(&engine, &module).unwrap(), expected);
+}
+
 /// Joins and runs what each comes to.
 fn same(text: &str, expected: [Option<u32>; 3]) {
     let component = whole(text);
