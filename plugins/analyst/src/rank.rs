@@ -36,8 +36,8 @@ const PROBABILITY_MIN: f64 = 0.01;
 /// Most hypotheses.
 const HYPOTHESES_MAX: usize = 10;
 
-/// A callee that gets less than this share of the calls to it is cut off from its callers.
-const CUT_OFF: f64 = 0.7;
+/// A callee that gets less than this share of the calls to it is cut off from its callers. Its account of some comes late.
+const CUT_OFF: f64 = 0.5;
 /// Callers that wait this many times as long as before wait in vain rather than being refused.
 const WAITS: f64 = 3.0;
 /// A service that took less by itself for a request says nothing about how slow the machine is.

@@ -232,6 +232,24 @@ pub(super) fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> 
             "slow",
         ),
         (
+            // Half of its calls time out while it is stopped itself, and of some of them inventory's account is still on its way.
+            "checkout is starved so much that its calls fail",
+            view(
+                vec![
+                    service(GATEWAY, 50.0, 0.5, 790.0),
+                    service(CHECKOUT, 40.0, 0.3, 552.0),
+                    service(INVENTORY, 21.0, 0.001, 9.0),
+                ],
+                vec![
+                    edge(GATEWAY, CHECKOUT, 50.0, 0.5, 780.0),
+                    edge(CHECKOUT, INVENTORY, 35.0, 0.5, 330.0),
+                ],
+                vec![errors_at(GATEWAY), slow_at(GATEWAY), slow_at(CHECKOUT)],
+            ),
+            CHECKOUT,
+            "slow",
+        ),
+        (
             "inventory is starved, and its spans come too late to count",
             view(
                 vec![
