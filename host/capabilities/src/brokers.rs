@@ -175,9 +175,10 @@ impl Brokers {
         self.shared.supervisor.states()
     }
 
-    /// Values of these targets' keys do not become good while the incident is open. Say it again after a restart.
-    pub fn incident_opened(&self, targets: &[TargetId]) {
-        self.shared.config.incident_opened(targets);
+    /// Values of these targets' keys do not become good while the incident is open, nor are those that did since it began (Unix time in
+    /// nanoseconds). Say it again after a restart.
+    pub fn incident_opened(&self, targets: &[TargetId], began: u64) {
+        self.shared.config.incident_opened(targets, began);
     }
 
     /// The opposite of [`Brokers::incident_opened`], with the same targets.

@@ -13,7 +13,7 @@ mod load;
 
 use crate::{
     flow::{self, Excess},
-    view::View,
+    view::{Map, View},
 };
 use salve_plugin::{
     Kind,
@@ -270,7 +270,13 @@ impl Ranking<'_> {
         let blocked = waits_for_callee > 0.5 * self.waiting.service(service).max(f64::MIN_POSITIVE);
         let strength = |ratio: f64| (1.5 + (ratio / 0.02).max(1.0).ln()).min(CAP_NATS);
         if own > 0.0 || called.is_some() {
-            let factor = if blocked { 0.3 } else { 1.0 };
+            // Of a service that takes many times as long by itself, failures are what waiting leads to.
+            let waits_itself = self.slowdown(service) >= WAITS && self.waiting.service(service) > 0.0;
+            let factor = match (blocked, waits_itself) {
+                (true, _) => 0.3,
+                (false, true) => 0.7,
+                (false, false) => 1.0,
+            };
             let ratio = own.max(called.as_deref().map_or(0.0, |callee| self.edge_errors(service, callee)));
             let text = match called.filter(|callee| self.fault(service, callee) == Fault::Caller) {
                 Some(callee) => format!(
@@ -418,6 +424,13 @@ impl Ranking<'_> {
                 );
             }
         }
+    }
+
+    /// How many times as long as before a service takes for a request.
+    fn slowdown(&self, service: &str) -> f64 {
+        let mean = |map: &Map| map.services.get(service).map_or(0.0, |stats| stats.duration_mean_ms);
+        let before = mean(&self.view.before);
+        if before > 0.0 { mean(&self.view.during) / before } else { 1.0 }
     }
 
     /// How many times as much time as before each other service takes for a request by itself, at least: 1 if any of them is as

@@ -227,11 +227,13 @@ impl ConfigBroker {
         Ok(Ok(state_words(after.as_deref())))
     }
 
-    pub(crate) fn incident_opened(&self, targets: &[TargetId]) {
+    pub(crate) fn incident_opened(&self, targets: &[TargetId], began: u64) {
         for tracked in self.inner.of(targets) {
             let mut tracked = lock(&tracked);
             self.inner.age(&mut tracked);
-            tracked.versions.incident_opened();
+            if tracked.versions.incident_opened(began) {
+                self.inner.keep(&tracked);
+            }
         }
     }
 

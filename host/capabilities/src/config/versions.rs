@@ -20,6 +20,9 @@ pub(super) struct Version {
     pub(super) since: u64,
     /// It was in force for the configured time with no open incident on the target.
     pub(super) good: bool,
+    /// When that time was over, Unix time in nanoseconds. An incident that turns out to have begun before takes it back.
+    #[serde(default)]
+    good_since: Option<u64>,
     /// Since when it has been in force with no open incident; none while one is open, or if the value has changed.
     #[serde(skip)]
     clean_since: Option<u64>,
@@ -79,7 +82,14 @@ impl Versions {
                     newest.clean_since = None;
                     newest.clone()
                 });
-                versions.push_front(Version { value, kind, since: now, good: false, clean_since });
+                versions.push_front(Version {
+                    value,
+                    kind,
+                    since: now,
+                    good: false,
+                    good_since: None,
+                    clean_since,
+                });
                 // The last good value must stay known however often the key is changed afterwards.
                 while versions.len() > versions_max.max(2) {
                     let last_good = versions.iter().position(|version| version.good);
@@ -96,20 +106,31 @@ impl Versions {
     pub(super) fn age(&mut self, now: u64, good_after_ns: u64) -> bool {
         let mut marked = false;
         for newest in self.keys.values_mut().filter_map(VecDeque::front_mut) {
-            let in_time = newest.clean_since.is_some_and(|since| now.saturating_sub(since) >= good_after_ns);
-            if in_time && !newest.good {
+            let good_since = newest.clean_since.map(|since| since.saturating_add(good_after_ns));
+            if !newest.good && good_since.is_some_and(|since| since <= now) {
                 newest.good = true;
+                newest.good_since = good_since;
                 marked = true;
             }
         }
         marked
     }
 
-    pub(super) fn incident_opened(&mut self) {
+    /// Trouble is known only some time after it began: what became good since `began` (Unix time in nanoseconds) is not. True if there
+    /// was any.
+    pub(super) fn incident_opened(&mut self, began: u64) -> bool {
         self.incidents_open = self.incidents_open.saturating_add(1);
-        for newest in self.keys.values_mut().filter_map(VecDeque::front_mut) {
-            newest.clean_since = None;
+        let mut taken_back = false;
+        for versions in self.keys.values_mut() {
+            if let Some(newest) = versions.front_mut() {
+                newest.clean_since = None;
+            }
+            for version in versions.iter_mut().filter(|version| version.good_since >= Some(began)) {
+                (version.good, version.good_since) = (false, None);
+                taken_back = true;
+            }
         }
+        taken_back
     }
 
     pub(super) fn incident_closed(&mut self, now: u64) {
@@ -148,18 +169,42 @@ mod tests {
         assert!(!versions.age(99, 100));
         assert!(versions.age(100, 100));
         note(&mut versions, "b", 200);
-        versions.incident_opened();
+        versions.incident_opened(210);
         assert!(!versions.age(500, 100));
         versions.incident_closed(600);
         assert!(!versions.age(650, 100));
         assert_eq!(good(&versions), [("b", false), ("a", true)]);
         assert!(versions.age(700, 100));
         // What was good stays good when an incident comes later.
-        versions.incident_opened();
+        versions.incident_opened(710);
         assert_eq!(good(&versions), [("b", true), ("a", true)]);
         // A value that comes during an incident is not good by waiting.
         note(&mut versions, "c", 800);
         assert!(!versions.age(10_000, 100));
+    }
+
+    /// Scenario: somebody writes a bad value; the trouble that it makes is noticed only when the value would be good by its age, and by
+    /// then somebody has put the former value back. Guarantees: the bad value is not good, so that nothing leads back to it; what was
+    /// good when the trouble began still is.
+    #[test]
+    fn trouble_that_is_noticed_late_takes_good_back() {
+        let mut versions = Versions::default();
+        note(&mut versions, "right", 0);
+        versions.age(100, 100);
+        note(&mut versions, "wrong", 200);
+        assert!(versions.age(310, 100));
+        note(&mut versions, "right", 320);
+        assert_eq!(good(&versions), [("right", false), ("wrong", true), ("right", true)]);
+        assert!(versions.incident_opened(250));
+        assert_eq!(good(&versions), [("right", false), ("wrong", false), ("right", true)]);
+        assert!(!versions.incident_opened(250));
+
+        // It was looked at late: what counts is when its time was over.
+        let mut versions = Versions::default();
+        note(&mut versions, "right", 0);
+        assert!(versions.age(500, 100));
+        assert!(!versions.incident_opened(101));
+        assert_eq!(good(&versions), [("right", true)]);
     }
 
     /// Guarantees: history is bounded, and the last good value survives any number of bad ones.

@@ -233,7 +233,7 @@ async fn last_good_is_from_before_the_incident() {
     let brokers = bench.brokers();
     let mut changes = brokers.changes();
     assert!(history(&brokers, "shop", "size").await[0].good);
-    brokers.incident_opened(&[id("shop")]);
+    brokers.incident_opened(&[id("shop")], u64::MAX);
     std::fs::write(&path, "size = 9\n").unwrap();
     next(&mut changes).await;
     let good =

@@ -72,7 +72,7 @@ impl Effects {
                         signal = %escape(&symptom.series.name, 100),
                         operation = symptom.series.attributes.get("span.name").map(|name| escape(name, 100)), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
-                self.mark_open(&incident, &view.tenant, &view.services);
+                self.mark_open(&incident, &view, &view.services);
                 self.answer(async move {
                     let findings = effects.diagnose(&incident, view).await;
                     Event::Diagnosed { incident, request, findings }
@@ -164,7 +164,7 @@ impl Effects {
                             services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
                     }
                     if let Some(first) = findings.hypotheses.first() {
-                        self.mark_open(incident, &view.tenant, std::slice::from_ref(&first.suspect));
+                        self.mark_open(incident, &view, std::slice::from_ref(&first.suspect));
                         tracing::info!(incident = %incident, agent = %plugin.name(), suspect = %escape(&first.suspect, 100),
                             mechanism = %escape(&first.mechanism, 50), probability = first.probability, "Diagnosed.");
                         return Ok(findings);
@@ -511,13 +511,13 @@ impl Effects {
         targets
     }
 
-    /// Values of the tenant's targets' files do not become good while the incident is open.
-    fn mark_open(&self, incident: &IncidentId, tenant: &Tenant, services: &[String]) {
-        let targets = services_targets(&self.targets_of(tenant), services);
+    /// Values of the tenant's targets' files do not become good while the incident is open; none is that became so since it began.
+    fn mark_open(&self, incident: &IncidentId, view: &IncidentView, services: &[String]) {
+        let targets = services_targets(&self.targets_of(&view.tenant), services);
         let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = concerned.entry(incident.clone()).or_default();
         let new: Vec<_> = targets.into_iter().filter(|target| known.insert(target.clone())).collect();
-        self.brokers.incident_opened(&new);
+        self.brokers.incident_opened(&new, unix_ns(view.started));
     }
 
     fn mark_closed(&self, incident: &IncidentId) {

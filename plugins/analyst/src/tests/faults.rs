@@ -240,10 +240,7 @@ pub(super) fn faults() -> Vec<(&'static str, View, &'static str, &'static str)> 
                     service(CHECKOUT, 40.0, 0.3, 552.0),
                     service(INVENTORY, 21.0, 0.001, 9.0),
                 ],
-                vec![
-                    edge(GATEWAY, CHECKOUT, 50.0, 0.5, 780.0),
-                    edge(CHECKOUT, INVENTORY, 35.0, 0.5, 330.0),
-                ],
+                vec![edge(GATEWAY, CHECKOUT, 50.0, 0.5, 780.0), edge(CHECKOUT, INVENTORY, 35.0, 0.5, 330.0)],
                 vec![errors_at(GATEWAY), slow_at(GATEWAY), slow_at(CHECKOUT)],
             ),
             CHECKOUT,
