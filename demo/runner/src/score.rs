@@ -100,9 +100,12 @@ fn time_of(run: &Run, slot: &Slot) -> Range<u64> {
 /// Incidents that were opened in this time, and those that were open already and in which something was done in it.
 fn incidents_of(run: &Run, time: Range<u64>) -> impl Iterator<Item = &Incident> {
     run.incidents.iter().filter(move |incident| {
-        time.contains(&incident.opened())
-            || carried_out(incident).any(|attempt| time.contains(&attempt.started))
+        time.contains(&incident.opened()) || done_in(incident, &time).next().is_some()
     })
+}
+
+fn done_in<'a>(incident: &'a Incident, time: &'a Range<u64>) -> impl Iterator<Item = &'a Attempt> {
+    carried_out(incident).filter(|attempt| time.contains(&attempt.started))
 }
 
 fn carried_out(incident: &Incident) -> impl Iterator<Item = &Attempt> {
@@ -124,9 +127,7 @@ fn false_actions(run: &Run) -> usize {
 fn judge(run: &Run, slot: &Slot, target: &str, right_action: &str) -> FaultFact {
     let time = time_of(run, slot);
     let incidents: Vec<&Incident> = incidents_of(run, time.clone()).collect();
-    let treated = |incident: &'_ &Incident| {
-        carried_out(incident).find(|attempt| time.contains(&attempt.started)).map(|attempt| attempt.started)
-    };
+    let treated = |incident: &'_ &Incident| done_in(incident, &time).next().map(|attempt| attempt.started);
     // The one that was treated, else the first.
     let main = incidents.iter().find(|incident| treated(incident).is_some()).or(incidents.first());
     // One that was open before the fault says nothing of when that was noticed, but that it was when something was done.
@@ -140,12 +141,8 @@ fn judge(run: &Run, slot: &Slot, target: &str, right_action: &str) -> FaultFact 
         _ => slot.injected,
     };
     let since = |moment: u64| moment.saturating_sub(clock);
-    let actions: Vec<ActionFact> = incidents
-        .iter()
-        .flat_map(|incident| carried_out(incident))
-        .filter(|attempt| time.contains(&attempt.started))
-        .map(action)
-        .collect();
+    let actions: Vec<ActionFact> =
+        incidents.iter().flat_map(|incident| done_in(incident, &time)).map(action).collect();
     let outcome = match main {
         None => "undetected".to_owned(),
         Some(incident) => incident.outcome.clone().unwrap_or_else(|| "open".to_owned()),

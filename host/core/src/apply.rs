@@ -129,8 +129,29 @@ impl Core {
     }
 }
 
+/// Whether no answer to the plan that a person was asked about is waited for any longer. What may be told to nobody yet is asked
+/// anew.
+fn ends_question(change: &IncidentChange) -> bool {
+    use IncidentChange as Change;
+    matches!(
+        change,
+        Change::Reopened { .. }
+            | Change::Resettled { .. }
+            | Change::Waited { .. }
+            | Change::Recorded { .. }
+            | Change::Refused { .. }
+            | Change::Approved { .. }
+            | Change::RunStarted { .. }
+            | Change::Suspended
+            | Change::Escalated { .. }
+    )
+}
+
 impl Incident {
     fn apply(&mut self, change: &IncidentChange, at: Now, recover_points: u32) {
+        if ends_question(change) {
+            self.asked = None;
+        }
         match change {
             IncidentChange::Opened { .. } | IncidentChange::PluginOpened { .. } => {}
             IncidentChange::PluginFell(trouble) => {
@@ -153,7 +174,6 @@ impl Incident {
                 self.reopened = self.reopened.saturating_add(1);
                 self.attempts_before_reopen = u32::try_from(self.attempts.len()).unwrap_or(u32::MAX);
                 self.outcome = None;
-                self.asked = None;
                 self.rejected.clear();
                 self.start_over(Phase::Settling { until: *until });
             }
@@ -211,17 +231,13 @@ impl Incident {
             IncidentChange::Skipped { proposal, .. } => {
                 self.phase = Phase::Choosing { next: proposal.saturating_add(1) };
             }
-            // What is no longer asked, and may be told to nobody yet, is asked anew.
             IncidentChange::Resettled { until } => {
-                self.asked = None;
                 self.phase = Phase::Settling { until: *until };
             }
             IncidentChange::Waited { until, .. } => {
-                self.asked = None;
                 self.phase = Phase::Waiting { until: *until };
             }
             IncidentChange::Recorded { mode, .. } => {
-                self.asked = None;
                 self.phase = Phase::Recorded { mode: *mode };
             }
             IncidentChange::PlanAsked { request, proposal, until } => {
@@ -240,7 +256,6 @@ impl Incident {
             }
             IncidentChange::PlanRefused { why, .. } => self.refuse(why.clone()),
             IncidentChange::Refused { by } => {
-                self.asked = None;
                 self.rejected.extend(self.proposal(self.chosen()).cloned());
                 self.refuse(format!("`{by}` refused the plan"));
             }
@@ -256,7 +271,6 @@ impl Incident {
             }
             IncidentChange::Approved { by } => {
                 self.approved_by = Some(by.clone());
-                self.asked = None;
                 self.phase = Phase::Planned { proposal: self.chosen(), held: None };
             }
             IncidentChange::RunStarted { request, until, dry_run } => {
@@ -317,11 +331,9 @@ impl Incident {
             IncidentChange::Escalated { cause, reason } => {
                 self.held_since = None;
                 self.unanswered = 0;
-                self.asked = None;
                 self.phase = Phase::Escalated { cause: *cause, reason: reason.clone() };
             }
             IncidentChange::Suspended => {
-                self.asked = None;
                 self.held_since = None;
                 self.phase = Phase::Suspended;
             }
@@ -365,7 +377,6 @@ impl Incident {
     fn start_run(&mut self, request: u64, until: Now, dry_run: bool, at: Now) {
         self.next_request = request.saturating_add(1);
         self.held_since = None;
-        self.asked = None;
         if let (Some(proposal), Some(plan)) = (self.proposal(self.chosen()).cloned(), self.plan.clone()) {
             self.attempts.push(Attempt {
                 proposal,

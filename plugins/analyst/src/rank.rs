@@ -15,6 +15,7 @@ use crate::{
     flow::{self, Excess},
     view::{Map, View},
 };
+use load::Entry;
 use salve_plugin::{
     Kind,
     agent::{Evidence, Hypothesis},
@@ -104,6 +105,10 @@ struct Ranking<'a> {
     waiting: Excess,
     silent: BTreeMap<String, u64>,
     cases: BTreeMap<String, Case>,
+    /// How many times as much time as before services take for a request by itself.
+    slowdowns: BTreeMap<String, f64>,
+    /// Where requests come in, each with all that it calls.
+    entries: Vec<Entry>,
 }
 
 /// Ranks the causes of an incident, the most probable first.
@@ -118,6 +123,8 @@ pub fn rank(view: &View) -> Vec<Hypothesis> {
         waiting: flow::waiting(view),
         silent,
         cases: names.into_iter().map(|name| (name, Case::default())).collect(),
+        slowdowns: slowdowns(view),
+        entries: load::entries(view),
     };
     ranking.silence();
     ranking.rests();
@@ -131,6 +138,12 @@ pub fn rank(view: &View) -> Vec<Hypothesis> {
 
 fn served(stats: Option<&ServiceStats>) -> f64 {
     stats.map_or(0.0, |stats| stats.requests_per_second)
+}
+
+fn slowdowns(view: &View) -> BTreeMap<String, f64> {
+    let during = view.during.own_ms();
+    let before = view.before.own_ms().into_iter().filter(|(_, before)| *before >= OWN_TIME_MIN_MS);
+    before.filter_map(|(name, before)| Some((name.to_owned(), during.get(name)? / before))).collect()
 }
 
 fn percent(ratio: f64) -> String {
@@ -183,7 +196,7 @@ impl Ranking<'_> {
             let key = (caller.to_string(), callee.to_string());
             return if self.view.before.edges.contains_key(&key) { Fault::Unanswered } else { Fault::Caller };
         }
-        let calls: f64 = self.callers(callee).map(|edge| edge.requests_per_second).sum();
+        let calls = self.view.during.calls_per_second(callee);
         let arrived = served(self.view.during.services.get(callee));
         if arrived < CUT_OFF * calls && self.wait_ratio(caller, callee) >= WAITS {
             return Fault::Unanswered;
@@ -271,7 +284,9 @@ impl Ranking<'_> {
         let strength = |ratio: f64| (1.5 + (ratio / 0.02).max(1.0).ln()).min(CAP_NATS);
         if own > 0.0 || called.is_some() {
             // Of a service that takes many times as long by itself, failures are what waiting leads to.
-            let waits_itself = self.slowdown(service) >= WAITS && self.waiting.service(service) > 0.0;
+            let (before, during) = self.mean_ms(service);
+            let waits_itself =
+                before > 0.0 && during >= WAITS * before && self.waiting.service(service) > 0.0;
             let factor = match (blocked, waits_itself) {
                 (true, _) => 0.3,
                 (false, true) => 0.7,
@@ -319,9 +334,7 @@ impl Ranking<'_> {
         if self.silent.contains_key(service) {
             return;
         }
-        let own = |stats: Option<&ServiceStats>| stats.map_or(0.0, |stats| stats.duration_mean_ms);
-        let before = own(self.view.before.services.get(service));
-        let during = own(self.view.during.services.get(service));
+        let (before, during) = self.mean_ms(service);
         if self.waiting.service(service) > 0.0 && before > 0.0 {
             let ratio = during / before;
             let load = self.load_ratio(service).max(1.0);
@@ -426,23 +439,17 @@ impl Ranking<'_> {
         }
     }
 
-    /// How many times as long as before a service takes for a request.
-    fn slowdown(&self, service: &str) -> f64 {
-        let mean = |map: &Map| map.services.get(service).map_or(0.0, |stats| stats.duration_mean_ms);
-        let before = mean(&self.view.before);
-        if before > 0.0 { mean(&self.view.during) / before } else { 1.0 }
+    /// What a service takes for a request, before and now, in milliseconds; 0 if it served nothing.
+    fn mean_ms(&self, service: &str) -> (f64, f64) {
+        let of = |map: &Map| map.services.get(service).map_or(0.0, |stats| stats.duration_mean_ms);
+        (of(&self.view.before), of(&self.view.during))
     }
 
     /// How many times as much time as before each other service takes for a request by itself, at least: 1 if any of them is as
     /// fast as it was, or if there is none.
     fn least_slowdown_elsewhere(&self, service: &str) -> f64 {
-        let View { before, during, .. } = self.view;
-        let others = before.services.keys().filter(|name| *name != service);
-        let slowdown = |name: &String| {
-            let (before, during) = (before.own_ms(name)?, during.own_ms(name)?);
-            (before >= OWN_TIME_MIN_MS).then_some(during / before)
-        };
-        let least = others.filter_map(slowdown).fold(f64::INFINITY, f64::min);
+        let others = self.slowdowns.iter().filter(|(name, _)| *name != service);
+        let least = others.map(|(_, slowdown)| *slowdown).fold(f64::INFINITY, f64::min);
         if least.is_finite() { least.max(1.0) } else { 1.0 }
     }
 

@@ -94,14 +94,27 @@ impl Map {
         whole
     }
 
-    /// What a service takes for a request by itself, without what it calls; none if it served nothing. Calls that it makes at the
-    /// same time are counted one by one, and 0 is the least.
+    /// What each service that served takes for a request by itself, without what it calls, in milliseconds. Calls that it makes at
+    /// the same time are counted one by one, and 0 is the least.
     #[must_use]
-    pub fn own_ms(&self, service: &str) -> Option<f64> {
-        let stats = self.services.get(service).filter(|stats| stats.requests_per_second > 0.0)?;
-        let calls = self.edges.values().filter(|edge| edge.caller == service);
-        let called: f64 = calls.map(|edge| edge.requests_per_second * edge.duration_mean_ms).sum();
-        Some((stats.duration_mean_ms - called / stats.requests_per_second).max(0.0))
+    pub fn own_ms(&self) -> BTreeMap<&str, f64> {
+        let mut called: BTreeMap<&str, f64> = BTreeMap::new();
+        for edge in self.edges.values() {
+            *called.entry(&edge.caller).or_default() += edge.requests_per_second * edge.duration_mean_ms;
+        }
+        let served = self.services.iter().filter(|(_, stats)| stats.requests_per_second > 0.0);
+        let own = |(name, stats): (&'_ String, &ServiceStats)| {
+            let called = called.get(name.as_str()).copied().unwrap_or_default();
+            (stats.duration_mean_ms - called / stats.requests_per_second).max(0.0)
+        };
+        served.map(|service| (service.0.as_str(), own(service))).collect()
+    }
+
+    /// Calls to a service in a second, by what is heard of its callers.
+    #[must_use]
+    pub fn calls_per_second(&self, callee: &str) -> f64 {
+        let calls = self.edges.values().filter(|edge| edge.callee == callee);
+        calls.map(|edge| edge.requests_per_second).sum()
     }
 
     fn has_requests(&self) -> bool {

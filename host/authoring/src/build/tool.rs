@@ -88,10 +88,8 @@ pub(super) fn component(
     manifest: &Manifest,
     progress: &mut dyn Progress,
 ) -> Result<Vec<u8>, BuildError> {
-    match joined(path, manifest, progress)? {
-        Some(component) => Ok(component),
-        None => lean(path, &read(path)?),
-    }
+    let bytes = read(path)?;
+    lean(path, join::component(&bytes, manifest, progress).as_ref().unwrap_or(&bytes))
 }
 
 /// The same; none if its core modules cannot be joined.
