@@ -104,7 +104,7 @@ where
     let began = Instant::now();
     let budget = Budget::of(&plugin.identity.limits);
     let mut store = guest::new_store(&host.engine, state);
-    let meter = guest::begin(&mut store, &budget);
+    let meter = guest::begin(&mut store, &host.ticker, &budget);
     let ended = guest::supervise(&host.ticker, &meter, &budget, async {
         add(&plugin.identity.counters.instances_total, 1);
         let instance = plugin.pre.instantiate_async(&mut store).await?;

@@ -236,7 +236,7 @@ impl DetectorInstance {
         };
         let budget = Budget::of_snapshot(&self.plugin.identity.limits);
         let began = Instant::now();
-        let meter = guest::begin(&mut live.store, &budget);
+        let meter = guest::begin(&mut live.store, &self.host.ticker, &budget);
         let call = live.guest.call_snapshot(&mut live.store);
         let ended = guest::supervise(&self.host.ticker, &meter, &budget, call).await;
         match guest::end(&mut live.store, &budget, began, ended) {
@@ -283,7 +283,7 @@ impl DetectorInstance {
         let Some(state) = &self.state else { return Ok(live) };
         let budget = Budget::of_setup(&self.plugin.identity.limits);
         let began = Instant::now();
-        let meter = guest::begin(&mut live.store, &budget);
+        let meter = guest::begin(&mut live.store, &self.host.ticker, &budget);
         let call = live.guest.call_restore(&mut live.store, state);
         let ended = guest::supervise(&self.host.ticker, &meter, &budget, call).await;
         let failure = match guest::end(&mut live.store, &budget, began, ended) {
@@ -314,7 +314,7 @@ impl DetectorInstance {
         let mut store = guest::new_store(&self.host.engine, state);
         let budget = Budget::of_setup(&plugin.identity.limits);
         let began = Instant::now();
-        let meter = guest::begin(&mut store, &budget);
+        let meter = guest::begin(&mut store, &self.host.ticker, &budget);
         add(&plugin.identity.counters.instances_total, 1);
         let ended = guest::supervise(&self.host.ticker, &meter, &budget, async {
             let instance = plugin.pre.instantiate_async(&mut store).await?;
@@ -383,7 +383,7 @@ impl DetectorInstance {
             budget.output_bytes.saturating_add(may_report.saturating_mul(OUTPUT_BYTES_EACH));
 
         let began = Instant::now();
-        let meter = guest::begin(&mut live.store, &budget);
+        let meter = guest::begin(&mut live.store, &self.host.ticker, &budget);
         let call = live.guest.call_observe(&mut live.store, record);
         let ended = guest::supervise(&self.host.ticker, &meter, &budget, call).await;
         let answer = guest::end(&mut live.store, &budget, began, ended)?;

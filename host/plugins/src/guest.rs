@@ -184,7 +184,7 @@ pub(crate) fn new_store(engine: &wasmtime::Engine, state: GuestState) -> Store<G
 }
 
 /// Starts counting for a call. What follows until [`end`] is one call.
-pub(crate) fn begin(store: &mut Store<GuestState>, budget: &Budget) -> Arc<Meter> {
+pub(crate) fn begin(store: &mut Store<GuestState>, ticker: &Ticker, budget: &Budget) -> Arc<Meter> {
     let limit_bytes = budget.output_bytes;
     let fuel = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(fuel);
@@ -205,7 +205,7 @@ pub(crate) fn begin(store: &mut Store<GuestState>, budget: &Budget) -> Arc<Meter
     } else {
         GuestErrorKind::Output { limit_bytes }
     };
-    state.meter.reset(Duration::from_millis(budget.cpu_ms));
+    state.meter.reset(Duration::from_millis(budget.cpu_ms), ticker.stolen_ns());
     state.meter.clone()
 }
 

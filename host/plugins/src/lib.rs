@@ -47,6 +47,7 @@ mod parameters;
 mod precompiled;
 mod records;
 mod section;
+mod stolen;
 mod turns;
 mod writes;
 

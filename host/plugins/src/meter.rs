@@ -2,10 +2,12 @@
 //!
 //! A call's CPU time is the thread's, summed over the polls of the call's future: what the guest waits for, and what
 //! other threads or processes do meanwhile, is not in it. Guests are interrupted every [`TICK`] by wasmtime's epoch,
-//! compare it with their budget, and let others run.
+//! compare it with their budget, and let others run. What others took from the machine meanwhile ([`stolen`]) is added to the
+//! budget, up to [`STOLEN_FACTOR_MAX`] times what it is.
 //!
 //! Not here: what the budgets are (`config`).
 
+use crate::stolen;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -14,12 +16,16 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
     },
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use wasmtime::Engine;
 
 /// Time between two looks at a running guest.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// A budget grows by at most this many times what it is, so that no guest runs long on a machine that others take most of.
+const STOLEN_FACTOR_MAX: u64 = 4;
+/// Least time between two looks at what was stolen: each costs some 40 µs.
+const STOLEN_EVERY: Duration = Duration::from_millis(100);
 
 /// CPU time that the calling thread has used.
 fn thread_cpu_ns() -> u64 {
@@ -36,19 +42,31 @@ pub(crate) struct Meter {
     /// The thread's CPU time when the present poll began.
     poll_began_ns: AtomicU64,
     budget_ns: AtomicU64,
+    /// Stolen from the machine before the call began.
+    stolen_before_ns: AtomicU64,
 }
 
 impl Meter {
-    /// Starts a new call.
-    pub(crate) fn reset(&self, budget: Duration) {
+    /// Starts a new call. `stolen_before_ns`: see [`Ticker::stolen_ns`].
+    pub(crate) fn reset(&self, budget: Duration, stolen_before_ns: u64) {
         self.used_ns.store(0, Relaxed);
+        self.stolen_before_ns.store(stolen_before_ns, Relaxed);
         self.budget_ns.store(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Whether the budget is used up. Only while polled, on the polling thread.
     pub(crate) fn is_exhausted(&self) -> bool {
+        self.is_exhausted_with(stolen::total_ns)
+    }
+
+    /// `stolen_ns` is asked only once the budget itself is used up.
+    fn is_exhausted_with(&self, stolen_ns: impl FnOnce() -> u64) -> bool {
         let in_poll = thread_cpu_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
-        self.used_ns.load(Relaxed).saturating_add(in_poll) > self.budget_ns.load(Relaxed)
+        let used = self.used_ns.load(Relaxed).saturating_add(in_poll);
+        let budget = self.budget_ns.load(Relaxed);
+        let Some(over) = used.checked_sub(budget).filter(|over| *over > 0) else { return false };
+        let stolen = stolen_ns().saturating_sub(self.stolen_before_ns.load(Relaxed));
+        over > stolen.min(budget.saturating_mul(STOLEN_FACTOR_MAX))
     }
 
     /// CPU time of finished polls.
@@ -81,19 +99,27 @@ pub(crate) struct Ticker {
 struct TickerShared {
     running: AtomicUsize,
     stop: AtomicBool,
+    /// See [`Ticker::stolen_ns`].
+    stolen_ns: AtomicU64,
 }
 
 impl Ticker {
     /// Starts the thread.
     pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(TickerShared::default());
+        let shared =
+            Arc::new(TickerShared { stolen_ns: stolen::total_ns().into(), ..TickerShared::default() });
         let engine = engine.weak();
         let of_thread = shared.clone();
         let handle = thread::Builder::new().name("salve-epoch".into()).spawn(move || {
+            let mut looked = Instant::now();
             while !of_thread.stop.load(SeqCst) {
                 if of_thread.running.load(SeqCst) == 0 {
                     thread::park();
                     continue;
+                }
+                if looked.elapsed() >= STOLEN_EVERY {
+                    of_thread.stolen_ns.store(stolen::total_ns(), Relaxed);
+                    looked = Instant::now();
                 }
                 thread::sleep(TICK);
                 let Some(engine) = engine.upgrade() else { return };
@@ -109,6 +135,11 @@ impl Ticker {
             self.thread.unpark();
         }
         TickGuard(&self.shared)
+    }
+
+    /// What others took from the machine, as it was known a little ago.
+    pub(crate) fn stolen_ns(&self) -> u64 {
+        self.shared.stolen_ns.load(Relaxed)
     }
 }
 
@@ -137,14 +168,14 @@ mod tests {
     #[tokio::test]
     async fn waiting_is_free() {
         let meter = Meter::default();
-        meter.reset(Duration::from_millis(5));
+        meter.reset(Duration::from_millis(5), 0);
         meter.measure(tokio::time::sleep(Duration::from_millis(30))).await;
         assert!(meter.used() < Duration::from_millis(5), "{:?}", meter.used());
 
         let exhausted = meter
             .measure(async {
                 let mut turns = 0_u64;
-                while !meter.is_exhausted() {
+                while !meter.is_exhausted_with(|| 0) {
                     turns = std::hint::black_box(turns + 1);
                 }
                 turns
@@ -152,5 +183,28 @@ mod tests {
             .await;
         assert!(exhausted > 0);
         assert!(meter.used() >= Duration::from_millis(5));
+    }
+
+    /// Guarantees: what was stolen since the call began is added to the budget, what was stolen before is not, and never more than
+    /// some times the budget.
+    #[tokio::test]
+    async fn what_others_take_is_not_the_guests() {
+        let budget = Duration::from_millis(5);
+        let until = async |stolen_before_ns: u64, stolen_ns: u64| {
+            let meter = Meter::default();
+            meter.reset(budget, stolen_before_ns);
+            meter
+                .measure(async {
+                    while !meter.is_exhausted_with(|| stolen_ns) {
+                        std::hint::black_box(());
+                    }
+                })
+                .await;
+            meter.used()
+        };
+        let second_ns = 1_000_000_000;
+        assert!(until(second_ns, second_ns + 10_000_000).await >= 3 * budget);
+        assert!(until(second_ns, second_ns).await >= budget);
+        assert!(until(0, 3_600 * second_ns).await >= 5 * budget, "and it ends");
     }
 }

@@ -170,11 +170,8 @@ fn debian(cache: &Path) -> Result<PathBuf> {
 
 /// Debian's HAProxy with its libraries, unpacked, and a script that starts it.
 fn haproxy(workspace: &Workspace, tools: &Path) -> Result<()> {
-    let wanted = Wanted {
-        names: &["haproxy"],
-        part: is_library,
-        why: "to test against a real load balancer",
-    };
+    let wanted =
+        Wanted { names: &["haproxy"], part: is_library, why: "to test against a real load balancer" };
     let root = packages::unpack(&wanted, &cache(workspace)?)?;
     let script = tools.join("haproxy");
     let writing = || format!("cannot write `{}`", script.display());
