@@ -59,7 +59,8 @@ limits! {
     /// Core instances in one component instance; JavaScript and Python components need about 100. Default: 200.
     core_instances,
     /// CPU time of one call, in milliseconds, waiting taken out; for a detector of one batch of up to 10,000 points, and as
-    /// much again for each further 10,000. Default: action 5,000, agent 2,000, detector 50. Checked every 10 ms.
+    /// much again for each further 10,000. Default: action 5,000, agent 2,000, detector 50. Checked every 10 ms. What others take
+    /// from a virtual machine meanwhile is added, up to four times as much.
     cpu_ms,
     /// CPU time in which a detector is made ready (start, `configure`, `restore`) and gives its `snapshot`, each, in
     /// milliseconds. Default: 2,000.
