@@ -141,8 +141,9 @@ fn served(stats: Option<&ServiceStats>) -> f64 {
 }
 
 fn slowdowns(view: &View) -> BTreeMap<String, f64> {
-    let during = view.during.own_ms();
-    let before = view.before.own_ms().into_iter().filter(|(_, before)| *before >= OWN_TIME_MIN_MS);
+    let during = view.during.own_ms(&view.before);
+    let before =
+        view.before.own_ms(&view.before).into_iter().filter(|(_, before)| *before >= OWN_TIME_MIN_MS);
     before.filter_map(|(name, before)| Some((name.to_owned(), during.get(name)? / before))).collect()
 }
 

@@ -260,6 +260,38 @@ fn a_slow_machine_is_nobodys_fault() {
     }
 }
 
+/// Scenario: inventory is starved and tells of the newest calls late, so that part of them is on no edge yet; the entry has no time
+/// of its own that could be compared; a few orders fail meanwhile. Guarantees: inventory is named all the same.
+#[test]
+fn calls_that_are_not_known_yet_make_no_caller_slow() {
+    let mut view = with_healthy_map(vec![slow_at(GATEWAY), slow_at(CHECKOUT)]);
+    let shop = |inventory: f64, calls: f64, failing: f64| {
+        let checkout = 3.5 + inventory;
+        Map::new(
+            vec![
+                service(GATEWAY, 50.0, failing, 0.3 + checkout),
+                service(CHECKOUT, 50.0, failing, checkout),
+                service(INVENTORY, calls, 0.001, inventory),
+            ],
+            vec![
+                edge(GATEWAY, CHECKOUT, 50.0, failing, checkout),
+                edge(CHECKOUT, INVENTORY, calls, 0.001, inventory),
+            ],
+        )
+    };
+    view.before = shop(10.0, 50.0, 0.001);
+    for calls in [50.0, 40.0, 30.0] {
+        view.during = shop(215.0, calls, 0.04);
+        let first = rank::rank(&view).remove(0);
+        assert_eq!(
+            (first.suspect.as_str(), first.mechanism.as_str()),
+            (INVENTORY, "slow"),
+            "{calls}: {first:?}"
+        );
+        assert!(first.probability > 0.5, "{calls}: {first:?}");
+    }
+}
+
 /// Scenario: one of twenty services is a third slower than before. Guarantees: that names nobody.
 #[test]
 fn a_weak_sign_is_weak_among_many() {

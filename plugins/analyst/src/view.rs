@@ -95,19 +95,27 @@ impl Map {
     }
 
     /// What each service that served takes for a request by itself, without what it calls, in milliseconds. Calls that it makes at
-    /// the same time are counted one by one, and 0 is the least.
+    /// the same time are counted one by one, and 0 is the least. For a request there are as many calls as in `usual` at least: of
+    /// the newest, those to a slow callee above all, the callee's half may not have come yet.
     #[must_use]
-    pub fn own_ms(&self) -> BTreeMap<&str, f64> {
+    pub fn own_ms(&self, usual: &Self) -> BTreeMap<&str, f64> {
         let mut called: BTreeMap<&str, f64> = BTreeMap::new();
         for edge in self.edges.values() {
-            *called.entry(&edge.caller).or_default() += edge.requests_per_second * edge.duration_mean_ms;
+            let calls = self.calls_per_request(edge).max(usual.calls_per_request(edge));
+            *called.entry(&edge.caller).or_default() += calls * edge.duration_mean_ms;
         }
         let served = self.services.iter().filter(|(_, stats)| stats.requests_per_second > 0.0);
         let own = |(name, stats): (&'_ String, &ServiceStats)| {
-            let called = called.get(name.as_str()).copied().unwrap_or_default();
-            (stats.duration_mean_ms - called / stats.requests_per_second).max(0.0)
+            (stats.duration_mean_ms - called.get(name.as_str()).copied().unwrap_or_default()).max(0.0)
         };
         served.map(|service| (service.0.as_str(), own(service))).collect()
+    }
+
+    /// Calls on this edge for each request that its caller serves; 0 if it serves none.
+    fn calls_per_request(&self, edge: &EdgeStats) -> f64 {
+        let served = self.services.get(&edge.caller).map_or(0.0, |stats| stats.requests_per_second);
+        let calls = self.edges.get(&(edge.caller.clone(), edge.callee.clone()));
+        if served > 0.0 { calls.map_or(0.0, |edge| edge.requests_per_second) / served } else { 0.0 }
     }
 
     /// Calls to a service in a second, by what is heard of its callers.
