@@ -63,8 +63,10 @@ impl Detector for HoltWinters {
             let Some(model) = series.get_mut(part.series) else { continue };
             for point in part.points {
                 let (time, value) = (batch.times[point], batch.values[point]);
-                let after_gap = batch.point_flags[point] & FLAG_AFTER_GAP != 0;
-                let verdict = model.observe(parameters, time, value, after_gap);
+                if batch.point_flags[point] & FLAG_AFTER_GAP != 0 {
+                    model.after_gap();
+                }
+                let verdict = model.observe(parameters, time, value);
                 if let Some(kind) = verdict.abnormal {
                     observations.push(observation(part.series, time, value, kind, &verdict, parameters));
                 }
