@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Signal, kill_process};
 use salve_tests::{
     daemon::Daemon,
-    shop::{self, RESTART_POLICY, sender_for_process, worker_pid},
+    shop::{self, CHANGE_THEN_RESTART, RESTART_POLICY, sender_for_process, worker_pid},
     world::{Sender, free_port},
 };
 use std::{
@@ -87,8 +87,8 @@ async fn run_through(daemon: &mut Daemon) -> Result<Ending> {
     Ok(Ending::Struck)
 }
 
-/// One heal by restart, killed at `strike`.
-async fn restart_with(strike: Strike) -> Result<Ending> {
+/// One heal that ends with a restart, killed at `strike`.
+async fn heal_with(policy: &str, strike: Strike) -> Result<Ending> {
     // The OTLP port stays, so that the sender finds the daemon again.
     let port = free_port()?;
     let config = shop::config("act", "").replacen(
@@ -96,8 +96,8 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
         &format!("http_address = \"127.0.0.1:{port}\""),
         1,
     );
-    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
-    daemon.configure(&config)?;
+    let mut daemon = shop::prepare("act", policy, "")?;
+    let settings = std::fs::read(daemon.path("worker.toml"))?;
     // Each start of the process leaves a line.
     daemon.configure(&config.replace(
         "command = [\"/bin/sleep\", \"100000\"]",
@@ -126,18 +126,33 @@ async fn restart_with(strike: Strike) -> Result<Ending> {
         starts == 2,
         "{strike:?}: the process was started {starts} times: once at first, once by the heal"
     );
+    ensure!(std::fs::read(daemon.path("worker.toml"))? == settings, "{strike:?}: the file is not as it was");
     let report = daemon.json(&["ledger", "verify", "--json"])?;
     ensure!(report["first_bad"].is_null(), "{strike:?}: {report}");
     Ok(ending)
 }
 
-/// Heals by restart, killed at the first sync, then at the second, and so on to the end. Returns how many there were.
-async fn restarts_with(when: &'static str, of: &'static str) -> Result<u32> {
+/// Heals, killed at the first sync, at the second, and so on to the end. Returns how many there were.
+async fn heals_with(policy: &'static str, when: &'static str, of: &'static str) -> Result<u32> {
+    // Most of a heal is waiting.
+    const AT_A_TIME: u32 = 6;
     let mut reached = 0;
-    while let Ending::Struck = restart_with(Strike { sync: reached + 1, when, of }).await? {
-        reached += 1;
+    loop {
+        let first = reached + 1;
+        let heal = |sync| tokio::spawn(heal_with(policy, Strike { sync, when, of }));
+        let heals: Vec<_> = (first..first + AT_A_TIME).map(heal).collect();
+        let mut is_over = false;
+        for heal in heals {
+            match heal.await?? {
+                Ending::Struck if !is_over => reached += 1,
+                Ending::Struck => {}
+                Ending::NotReached => is_over = true,
+            }
+        }
+        if is_over {
+            return Ok(reached);
+        }
     }
-    Ok(reached)
 }
 
 /// Scenario: a heal by restart; the daemon is killed at its first durable step, then at its second, and so on to the end,
@@ -146,7 +161,7 @@ async fn restarts_with(when: &'static str, of: &'static str) -> Result<u32> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_is_done_once_whenever_the_daemon_dies() -> Result<()> {
     for when in ["before", "after"] {
-        let reached = restarts_with(when, LEDGER).await?;
+        let reached = heals_with(RESTART_POLICY, when, LEDGER).await?;
         assert!(reached >= 8, "a heal has at least eight durable steps, {when} it was killed at {reached}");
     }
     Ok(())
@@ -157,8 +172,21 @@ async fn a_restart_is_done_once_whenever_the_daemon_dies() -> Result<()> {
 /// Guarantees: as above; a process that Salve has stopped does not stay so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_that_is_cut_in_two_is_finished() -> Result<()> {
-    let reached = restarts_with("before", PROCESS_RECORD).await?;
+    let reached = heals_with(RESTART_POLICY, "before", PROCESS_RECORD).await?;
     assert!(reached >= 3, "stopped, to be started, started: it was killed at {reached}");
+    Ok(())
+}
+
+/// Scenario: the first remedy is a change of the configuration that does not help, so that it is undone before the process is
+/// restarted; the daemon is killed at every durable step of all that.
+/// Guarantees: as above; the file ends as it was, to the byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_does_not_help_is_undone_whenever_the_daemon_dies() -> Result<()> {
+    let reached = heals_with(CHANGE_THEN_RESTART, "after", LEDGER).await?;
+    assert!(
+        reached >= 14,
+        "a change, its undoing and a restart have many durable steps, it was killed at {reached}"
+    );
     Ok(())
 }
 

@@ -11,13 +11,16 @@ use std::{
 /// One shop at a time: six at once would measure the machine.
 static MACHINE: Mutex<()> = Mutex::new(());
 
-fn demo(fault: &str) -> Result<(Value, bool)> {
+/// `baseline`: options for the run without healing.
+fn demo(fault: &str, baseline: &[&str]) -> Result<(Value, bool)> {
     let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let output_folder = tempfile::tempdir()?;
     // What it draws for people goes to standard error; standard output is the one document.
     _ = salve_tests::built("release/salve-demo-shop");
     let output = Command::new(salve_tests::built("release/salve-demo"))
-        .args(["--fault", fault, "--json", "--no-baseline", "--seed", "7", "--output"])
+        .args(["--fault", fault, "--json", "--seed", "7"])
+        .args(baseline)
+        .arg("--output")
         .arg(output_folder.path())
         .stdin(Stdio::null())
         .output()?;
@@ -27,8 +30,14 @@ fn demo(fault: &str) -> Result<(Value, bool)> {
     Ok((document, output.status.success()))
 }
 
+const WITHOUT: &[&str] = &["--no-baseline"];
+
 fn is_healed(fault: &str, last_action: &str) -> Result<Value> {
-    let (document, success) = demo(fault)?;
+    is_healed_with(fault, last_action, WITHOUT)
+}
+
+fn is_healed_with(fault: &str, last_action: &str, baseline: &[&str]) -> Result<Value> {
+    let (document, success) = demo(fault, baseline)?;
     let row = &document["faults"][0];
     assert_eq!(row["fault"], fault, "{document:#}");
     assert_eq!(row["target"], row["diagnosed"], "the cause is named: {document:#}");
@@ -46,10 +55,16 @@ fn is_healed(fault: &str, last_action: &str) -> Result<Value> {
     Ok(document)
 }
 
-/// Guarantees: a service that is killed is named and restarted.
+/// Scenario: with healing, then the same without, where a hand takes the fault away when its time is over.
+/// Guarantees: a service that is killed is named and restarted; without that more orders fail, and both shares are told.
 #[test]
 fn kill() -> Result<()> {
-    is_healed("kill", "restart-process").map(drop)
+    let document = is_healed_with("kill", "restart-process", &[])?;
+    let failed =
+        |run: &str| document[run]["failed_orders_ratio"].as_f64().context("no share of failed orders");
+    let (with, without) = (failed("with_healing")?, failed("without_healing")?);
+    assert!(without > with && without < 1.0, "{with} with healing, {without} without");
+    Ok(())
 }
 
 /// Guarantees: a service that hangs is named and restarted.
@@ -86,7 +101,7 @@ fn slow_dependency() -> Result<()> {
 /// Guarantees: a harmless rise of load causes no action.
 #[test]
 fn surge() -> Result<()> {
-    let (document, success) = demo("surge")?;
+    let (document, success) = demo("surge", WITHOUT)?;
     assert_eq!(document["false_actions"], 0, "{document:#}");
     assert!(success, "{document:#}");
     Ok(())

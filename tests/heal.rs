@@ -165,22 +165,11 @@ async fn kill_switch_holds_and_lets_go() -> Result<()> {
     Ok(())
 }
 
-/// First changes the pool, then puts it back and restarts.
-const CHANGE_THEN_RESTART: &str = r#"
-fn decide(incident, findings, catalogue, history) {
-    [
-        #{ verdict: "act", action: "set-config", target: "worker", parameters: #{ key: "pool_size", value: "16" },
-           priority: 20, reason: "a larger pool may help" },
-        #{ verdict: "act", action: "restart-process", target: "worker", parameters: #{}, priority: 10, reason: "restart" },
-    ]
-}
-"#;
-
 /// Scenario: the first remedy is a reversible change that does not help.
 /// Guarantees: Salve sees that, takes it back to the byte, and heals with the next remedy.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_help_is_undone() -> Result<()> {
-    let mut daemon = shop::prepare("act", CHANGE_THEN_RESTART, "")?;
+    let mut daemon = shop::prepare("act", shop::CHANGE_THEN_RESTART, "")?;
     let before = std::fs::read(daemon.path("worker.toml"))?;
     let (_sender, _pid) = broken_worker(&mut daemon).await?;
     daemon

@@ -77,6 +77,17 @@ fn decide(incident, findings, catalogue, history) {
 }
 "#;
 
+/// A change of configuration that does not help, then a restart.
+pub const CHANGE_THEN_RESTART: &str = r#"
+fn decide(incident, findings, catalogue, history) {
+    [
+        #{ verdict: "act", action: "set-config", target: "worker", parameters: #{ key: "pool_size", value: "16" },
+           priority: 20, reason: "a larger pool may help" },
+        #{ verdict: "act", action: "restart-process", target: "worker", parameters: #{}, priority: 10, reason: "restart" },
+    ]
+}
+"#;
+
 /// All components that a heal needs.
 pub const PLUGINS: [&str; 4] = ["holt-winters", "analyst", "restart-process", "set-config"];
 
