@@ -59,7 +59,7 @@ fn is_healed_with(fault: &str, last_action: &str, baseline: &[&str]) -> Result<V
 /// Guarantees: a service that is killed is named and restarted; without that more orders fail, and both shares are told.
 #[test]
 fn kill() -> Result<()> {
-    let document = is_healed_with("kill", "restart-process", &[])?;
+    let document = is_healed_with("kill", "restart-process", &["--baseline"])?;
     let failed =
         |run: &str| document[run]["failed_orders_ratio"].as_f64().context("no share of failed orders");
     let (with, without) = (failed("with_healing")?, failed("without_healing")?);

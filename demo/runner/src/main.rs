@@ -48,7 +48,7 @@ struct Arguments {
     /// Draws the services that are hit, and the customers. Without it, by the clock; it is printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only this fault, without the run in which nothing is healed.
+    /// Only this fault, without the run in which nothing is healed unless `--baseline` asks for it.
     #[arg(long)]
     fault: Option<Fault>,
     /// So many runs, with this seed and the following ones.
@@ -66,6 +66,9 @@ struct Arguments {
     /// Leave out the run in which Salve only observes.
     #[arg(long)]
     no_baseline: bool,
+    /// The run in which Salve only observes, with `--fault` too.
+    #[arg(long, conflicts_with = "no_baseline")]
+    baseline: bool,
     /// The daemon. By default beside this program.
     #[arg(long, value_name = "FILE")]
     salve: Option<PathBuf>,
@@ -161,7 +164,8 @@ async fn demo(arguments: &Arguments) -> Result<bool> {
         summary::tell(&mut terminal, &run, &score);
         healing.push((run, score));
     }
-    let observing = if arguments.no_baseline || arguments.fault.is_some() {
+    let wants_baseline = arguments.baseline || (arguments.fault.is_none() && !arguments.no_baseline);
+    let observing = if !wants_baseline {
         None
     } else {
         terminal.line(Tone::Plain, "\nThe same faults with healing off: warming up");
