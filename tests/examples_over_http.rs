@@ -4,8 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use axum::{
     Json, Router,
-    extract::{Path as UrlPath, State},
+    extract::{Path as UrlPath, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use salve_tests::{
@@ -30,6 +32,7 @@ async fn daemon(example: &str, sdk: &str, more: &str, policy: &str) -> Result<Da
     let root = salve_tests::root();
     let component = components::built(&root.join("examples").join(example), &[&root.join("sdk").join(sdk)]);
     let mut daemon = shop::prepare("act", policy, more)?;
+    std::fs::write(daemon.path("tracker.token"), format!("{TRACKER_TOKEN}\n"))?;
     std::fs::write(daemon.path(&format!("plugins/{example}.wasm")), component)?;
     daemon.start().await?;
     Ok(daemon)
@@ -193,7 +196,10 @@ fn tickets_of(tickets: &Tickets) -> BTreeMap<String, (Value, bool)> {
     tickets.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// A tracker, as the example's README asks for: one ticket for a key, however often it is opened.
+/// What the tracker wants to see in each request.
+const TRACKER_TOKEN: &str = "Bearer only-for-the-tracker";
+
+/// A tracker, as the example's README asks for: one ticket for a key, however often it is opened. Whoever has no token is refused.
 async fn tracker() -> Result<(SocketAddr, Tickets)> {
     async fn look(
         State(tickets): State<Tickets>,
@@ -229,12 +235,21 @@ async fn tracker() -> Result<(SocketAddr, Tickets)> {
             None => StatusCode::NOT_FOUND,
         }
     }
+    async fn known(request: Request, next: Next) -> Response {
+        let token = request.headers().get("authorization").and_then(|token| token.to_str().ok());
+        if token == Some(TRACKER_TOKEN) {
+            next.run(request).await
+        } else {
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+    }
     let tickets = Tickets::default();
     let router = Router::new()
         .route("/api/tickets", post(open))
         .route("/api/tickets/{key}", get(look))
         .route("/api/tickets/{key}/close", post(close))
-        .with_state(Arc::clone(&tickets));
+        .with_state(Arc::clone(&tickets))
+        .layer(from_fn(known));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -243,13 +258,17 @@ async fn tracker() -> Result<(SocketAddr, Tickets)> {
 
 /// Scenario: a service stays broken, whatever tickets say; the JavaScript example is granted the tracker as its README says, with
 /// calls that can be taken back.
-/// Guarantees: one ticket is opened through the real broker, by a call with an idempotency key; since it heals nothing it is taken
+/// Guarantees: one ticket is opened through the real broker, by a call with an idempotency key and the tracker's secret, which the call
+/// that closes it carries, too, by another grant; since it heals nothing it is taken
 /// back by the call that the plan states and no other: the ticket is closed, and people are called.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_opened_and_closed() -> Result<()> {
     let (address, tickets) = tracker().await?;
     let more = format!(
         r#"
+[[secret]]
+name = "tracker"
+file = "@/tracker.token"
 [[target]]
 id = "tracker"
 select = {{ "service.name" = "tracker" }}
@@ -260,7 +279,7 @@ capability = "http"
 verbs = ["get", "send"]
 targets = ["tracker"]
 may_send = true
-http = {{ methods = ["GET", "POST"], paths = ["/api/tickets"], headers = ["content-type"], safe_read = true, keyed = true, reversible = true }}
+http = {{ methods = ["GET", "POST"], paths = ["/api/tickets"], headers = ["content-type"], safe_read = true, keyed = true, reversible = true, secret = "tracker" }}
 arguments.body = {{ pattern = '{{"description":"Salve sees *' }}
 [[grant]]
 plugin = "open-ticket"
@@ -268,7 +287,7 @@ capability = "http"
 verbs = ["send"]
 targets = ["tracker"]
 may_send = true
-http = {{ methods = ["POST"], paths = ["/api/tickets"], keyed = true, reversible = true }}
+http = {{ methods = ["POST"], paths = ["/api/tickets"], keyed = true, reversible = true, secret = "tracker" }}
 "#
     );
     let policy = r#"

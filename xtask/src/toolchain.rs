@@ -36,7 +36,7 @@ pub(crate) fn setup(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
     let wasm = find(workspace, choice)?;
     println!("{} compiles Go to WebAssembly", go::install(workspace)?);
     node::prepare()?;
-    python::prepare()?;
+    python::prepare(workspace)?;
     registry::install(workspace)?;
     Ok(wasm)
 }

@@ -11,6 +11,8 @@ pub mod bench;
 mod build;
 pub mod cases;
 pub mod check;
+#[cfg(test)]
+mod documented;
 pub mod expectation;
 mod files;
 mod fresh;

@@ -293,17 +293,17 @@ fn values(order: &Order, sdk: &Sdk) -> Vec<(&'static str, String)> {
         Role::Action => (
             "An action: sets the configuration key that was changed before the incident back to its last good value.",
             "plan",
-            ", grant it the targets (`[[grant]]`) and let a policy choose it",
+            "grant it the targets (`[[grant]]`) and let a policy choose it",
         ),
         Role::Agent => (
             "An agent: suspects the services that fail by themselves, most of all those whose configuration was just changed.",
             "consult",
-            " and name it in `plugins.agents`",
+            "name it in `plugins.agents`",
         ),
         Role::Detector => (
             "A detector: observes points that lie far from the median of the points before them.",
             "observe",
-            " and bind it to series by a `[[detector]]`",
+            "bind it to series by a `[[detector]]`",
         ),
     };
     vec![

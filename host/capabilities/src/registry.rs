@@ -8,7 +8,7 @@ use crate::{
     process::START_ID,
     storage,
 };
-use salve_model::{Target, TargetId};
+use salve_model::{Target, TargetId, grant::Grant};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
@@ -216,13 +216,40 @@ fn check_secrets(config: &BrokersConfig) -> Result<(), SettingsError> {
         if secret.file.is_some() == secret.env.is_some() {
             return Err(wrong(&place, "it needs exactly one of `file` and `env`".into()));
         }
-        let grants = config.grants.iter().filter_map(|grant| grant.http.as_ref()?.secret.as_ref());
-        let channels = config.channels.iter().filter_map(|channel| channel.secret.as_ref());
-        if grants.chain(channels).filter(|name| **name == secret.name).count() > 1 {
-            let problem =
-                "more than one grant or channel uses it; a secret belongs to one, so give each its own";
+        let channels = config.channels.iter().filter(|channel| channel.secret.as_ref() == Some(&secret.name));
+        let uses = |grant: &&Grant| {
+            grant.http.as_ref().is_some_and(|http| http.secret.as_ref() == Some(&secret.name))
+        };
+        let grants: Vec<&Grant> = config.grants.iter().filter(uses).collect();
+        if channels.count() + usize::from(!grants.is_empty()) > 1 {
+            let problem = "more than one channel, or a channel and a grant, use it; a secret belongs to one, so give each its \
+                           own [[secret]]";
             return Err(wrong(&place, problem.into()));
         }
+        check_owner(&grants).map_err(|problem| wrong(&place, problem))?;
+    }
+    Ok(())
+}
+
+/// Grants that share a secret are one plugin's, on one target: neither another plugin nor another server gets it.
+fn check_owner(grants: &[&Grant]) -> Result<(), String> {
+    let owner = |grant: &Grant| (grant.plugin.clone(), grant.tenant.clone());
+    let owners: BTreeSet<_> = grants.iter().map(|grant| owner(grant)).collect();
+    let targets: BTreeSet<_> = grants.iter().flat_map(|grant| &grant.targets).collect();
+    let way_out = "give each its own [[secret]], which may read the same file";
+    if owners.len() > 1 {
+        let names: Vec<_> = owners.iter().map(|(plugin, _)| format!("`{plugin}`")).collect();
+        return Err(format!(
+            "the grants of {} use it; a secret belongs to one plugin of one tenant: {way_out}",
+            names.join(", ")
+        ));
+    }
+    if targets.len() > 1 || targets.iter().any(|target| target.0 == "*") {
+        let names: Vec<_> = targets.iter().map(|target| format!("`{target}`")).collect();
+        return Err(format!(
+            "it would go to the targets {}; a secret belongs to one target: {way_out}",
+            names.join(", ")
+        ));
     }
     Ok(())
 }

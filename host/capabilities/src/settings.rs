@@ -194,7 +194,7 @@ pub struct ChannelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretConfig {
-    /// Unique. Belongs to one grant or one channel.
+    /// Unique. Belongs to one plugin on one target, whose grants may share it, or to one channel.
     pub name: String,
     /// Its text, without the line's end, is the secret.
     #[serde(default)]

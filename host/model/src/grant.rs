@@ -76,7 +76,7 @@ pub struct HttpGrant {
     /// call cannot be undone.
     #[serde(default)]
     pub reversible: bool,
-    /// Name of the `[[secret]]` that goes into the `authorization` header.
+    /// Name of the `[[secret]]` that goes into the `authorization` header. Grants of one plugin on one target may share it.
     #[serde(default)]
     pub secret: Option<String>,
 }

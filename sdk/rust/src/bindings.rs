@@ -21,7 +21,7 @@
 pub mod action {
     wit_bindgen::generate!({
         world: "action",
-        path: "../../wit",
+        path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_action_component",
         default_bindings_module: "salve_plugin::bindings::action",
@@ -32,7 +32,7 @@ pub mod action {
 pub mod agent {
     wit_bindgen::generate!({
         world: "agent",
-        path: "../../wit",
+        path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_agent_component",
         default_bindings_module: "salve_plugin::bindings::agent",
@@ -49,7 +49,7 @@ pub mod agent {
 pub mod detector {
     wit_bindgen::generate!({
         world: "detector",
-        path: "../../wit",
+        path: "wit",
         pub_export_macro: true,
         export_macro_name: "export_detector_component",
         default_bindings_module: "salve_plugin::bindings::detector",

@@ -44,7 +44,7 @@
 //! ## From crate to component
 //! 1. `salve plugin new NAME --role ROLE --lang rust` makes a project
 //! 2. `salve plugin build` makes `build/NAME.wasm`
-//! 3. copy it into the plugin folder
+//! 3. `salve plugin pin build/NAME.wasm`, since what nobody vouches for does not load, and copy it into the plugin folder
 //!
 //! ## What always holds
 //! - Everything that speaks to the host exists only in WebAssembly; natively the same functions speak to the scripted

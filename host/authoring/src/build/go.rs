@@ -35,8 +35,12 @@ pub(super) fn component(project: &Project, progress: &mut dyn Progress) -> Resul
         .env("GOARCH", "wasm")
         // Paths and commits would make equal sources give other bytes.
         .args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-        .arg(&module)
-        .arg(".");
+        .arg(&module);
+    if !project.folder.join("go.sum").exists() && !project.folder.join("vendor").exists() {
+        // A new project whose SDK is the published one: what it depends on is looked up and written down now.
+        go.arg("-mod=mod");
+    }
+    go.arg(".");
     tool::run(&mut go, "compile to WebAssembly", progress, missing)?;
     let bytes = std::fs::read(&module).map_err(file("read the core module", module.clone()))?;
     let bytes = memory::raise(&bytes, PAGES_MORE).unwrap_or(bytes);

@@ -12,6 +12,7 @@ use salve_capabilities::{
     Brokers, BrokersConfig, ChannelConfig, HttpTarget, Phase, Resolver, SecretConfig, SessionSpec,
 };
 use salve_model::{
+    PluginName, Tenant,
     call::{BoxFuture, CallError, Denied, HttpRequest, HttpResponse, Read, ReadAnswer, Session, Write},
     grant::{Bound, Grant, HttpGrant},
     plan::{VerbClass, WriteState},
@@ -334,21 +335,73 @@ async fn secrets_stay_with_the_host() {
     assert!(planned(&brokers, "call", vec![step(&forged)]).await.is_err());
 }
 
-/// Guarantees: a secret does not go over plain HTTP to anything but loopback, and belongs to one grant.
+/// Guarantees: a secret does not go over plain HTTP to anything but loopback.
 #[tokio::test]
 async fn secrets_need_tls() {
     let mut bench = bench("http://api.example:9".into());
     bench.config.targets[0].http.as_mut().unwrap().address_ranges = vec!["private".into()];
-    std::fs::write(bench.path("token"), "s3cr3t").unwrap();
+    with_secret(&mut bench);
+    let brokers = bench.brokers_with(resolver(&[&["10.255.255.1"]]));
+    assert!(failed(get(&brokers, "/api").await).contains("needs https"));
+}
+
+/// The first grant uses the secret `api`.
+fn with_secret(bench: &mut Bench) {
+    std::fs::write(bench.path("token"), "Bearer s3cr3t").unwrap();
     bench.config.secrets =
         vec![SecretConfig { name: "api".into(), file: Some(bench.path("token")), env: None }];
     bench.config.grants[0].http.as_mut().unwrap().secret = Some("api".into());
-    let brokers = bench.brokers_with(resolver(&[&["10.255.255.1"]]));
-    assert!(failed(get(&brokers, "/api").await).contains("needs https"));
-    let mut twice = bench.config.clone();
-    twice.grants.push(twice.grants[0].clone());
-    let error = Brokers::new(twice, bench.journal.clone()).err().unwrap();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("belongs to one"));
+}
+
+/// Guarantees: two grants of one plugin on one target share a secret, and a call under either carries it; another plugin,
+/// another tenant, another target, all targets or a channel cannot have it, too.
+#[tokio::test]
+async fn a_secret_has_one_plugin_and_one_target() {
+    let (address, log) = server().await;
+    let mut bench = bench(format!("http://{address}"));
+    with_secret(&mut bench);
+    let mut second = bench.config.grants[0].clone();
+    second.http.as_mut().unwrap().paths = vec!["/more".into()];
+    bench.config.grants.push(second);
+    let brokers = bench.brokers();
+    for path in ["/api", "/more"] {
+        get(&brokers, path).await.unwrap();
+    }
+    let sent: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.headers["authorization"].clone()).collect();
+    assert_eq!(sent, ["Bearer s3cr3t", "Bearer s3cr3t"]);
+
+    let refused = |change: &dyn Fn(&mut BrokersConfig)| {
+        let mut config = bench.config.clone();
+        change(&mut config);
+        let error = Brokers::new(config, bench.journal.clone()).err().unwrap();
+        std::error::Error::source(&error).unwrap().to_string()
+    };
+    let other = target("other");
+    let cases: [(&dyn Fn(&mut BrokersConfig), &str); 5] = [
+        (&|config| config.grants[1].plugin = PluginName("thief".into()), "`thief`"),
+        (&|config| config.grants[1].tenant = Tenant("acme".into()), "of one tenant"),
+        (&|config| config.grants[1].targets = vec![other.id.clone()], "`api`, `other`"),
+        (&|config| config.grants[0].targets.push(other.id.clone()), "`api`, `other`"),
+        (&|config| config.grants[1].targets = vec![id("*")], "`*`"),
+    ];
+    for (change, words) in cases {
+        let said = refused(change);
+        assert!(
+            said.contains("[[secret]] `api`") && said.contains("belongs to one") && said.contains(words),
+            "{said}"
+        );
+        assert!(said.contains("give each its own [[secret]]"), "{said}");
+    }
+    let channel = refused(&|config| {
+        config.channels.push(ChannelConfig {
+            name: "pager".into(),
+            url: "https://pager.example".into(),
+            template: "{}".into(),
+            secret: Some("api".into()),
+            address_ranges: Vec::new(),
+        });
+    });
+    assert!(channel.contains("a channel and a grant"), "{channel}");
 }
 
 /// Guarantees: planning and dry-runs make only GETs that the grant calls safe; a dry-run sends nothing.

@@ -7,6 +7,8 @@
 //! - `SALVE_OTLP__GRPC_ADDRESS=…` overrides `otlp.grpc_address`
 
 mod check;
+#[cfg(test)]
+mod example;
 mod load;
 
 pub use load::{load, state_only};

@@ -19,11 +19,14 @@ pub struct Arguments {
     /// Where the component goes.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes a component of a module.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { module, manifest, out } = arguments;
+    let Arguments { module, manifest, out, json } = arguments;
     let bytes = std::fs::read(module)
         .with_context(|| format!("cannot read the core module `{}`", module.display()))?;
     let text = std::fs::read_to_string(manifest)
@@ -33,11 +36,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Whole or not at all, so that a daemon that watches the folder never sees half of it.
     salve_authoring::write_whole(out, &component)
         .with_context(|| format!("cannot write the component `{}`", out.display()))?;
-    output::complain(&format!("{} ({} KiB)", out.display(), component.len().div_ceil(1024)));
+    if *json {
+        let digest = salve_plugins::pack::inspect(&component)?.digest;
+        let answer = serde_json::json!({ "component": out, "size_bytes": component.len(), "sha256": digest });
+        output::say_json(&answer)?;
+    } else {
+        output::complain(&format!("{} ({} KiB)", out.display(), component.len().div_ceil(1024)));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what is inside. Exit code 1 if no host would load it.
+/// Shows what is inside, in JSON. Exit code 1 if no host would load it.
 pub fn inspect(component: &Path) -> Result<ExitCode> {
     let inspection = salve_plugins::pack::inspect(&read_component(component)?)?;
     output::say_json(&inspection)?;
