@@ -46,6 +46,7 @@ pub mod settings;
 pub mod symptom;
 pub mod timeline;
 pub mod transition;
+pub mod undo;
 pub mod verify;
 pub mod view;
 

@@ -168,6 +168,12 @@ impl<'a> Stepper<'a> {
                     self.answer(incident, |_, _| Some(change));
                 }
             }
+            Event::UndoAsked { incident, attempt, by } => {
+                if self.core.undo_objection(incident, *attempt).is_none() {
+                    let by = by.clone();
+                    self.answer(incident, |_, _| Some(IncidentChange::UndoAsked { by }));
+                }
+            }
             Event::Plugins { plugins } => self.plugins(plugins),
             Event::Acknowledged { incident, by } => self.acknowledged(incident, by),
             Event::Paused { by, reason } if self.core.pause.is_none() => {
