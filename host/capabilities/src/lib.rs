@@ -35,7 +35,7 @@ mod storage;
 pub use brokers::{Brokers, BrokersError};
 pub use http::resolve::{Resolver, SystemResolver};
 pub use journal::{Intent, Journal, JournalError, Refusal, WriteOutcome};
-pub use pause::Pause;
+pub use pause::{KillSwitch, Pause};
 pub use planning::RawStep;
 pub use process::{ProcessEvent, ProcessEventKind, UnitState};
 pub use registry::SettingsError;

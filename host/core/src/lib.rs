@@ -57,6 +57,7 @@ pub use effect::Effect;
 pub use event::Event;
 pub use settings::Settings;
 pub use transition::{SCHEMA_VERSION, Transition};
+pub use undo::HalfDone;
 pub use view::{IncidentDetail, IncidentSummary};
 
 use incident::Incident;

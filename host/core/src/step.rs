@@ -100,7 +100,7 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    fn take(&mut self, event: &Event) {
+    pub(crate) fn take(&mut self, event: &Event) {
         match event {
             Event::Tick => {}
             Event::Configured { settings, targets } => {
