@@ -38,7 +38,7 @@ pub use journal::{Intent, Journal, JournalError, Refusal, WriteOutcome};
 pub use pause::{KillSwitch, Pause};
 pub use planning::RawStep;
 pub use process::{ProcessEvent, ProcessEventKind, UnitState};
-pub use registry::SettingsError;
+pub use registry::{SettingsError, problems, unreadable_secrets};
 pub use session::{ActionSession, Phase, RunSummary, SessionSpec};
 pub use settings::{
     BrokersConfig, ChannelConfig, ConfigFormat, ConfigTarget, HttpTarget, SecretConfig, TargetConfig,
