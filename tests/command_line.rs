@@ -70,8 +70,8 @@ fn policies_are_checked_and_tested() -> Result<()> {
     Ok(())
 }
 
-/// Guarantees: `doctor` finds a port that is taken, a file that is missing and a plugin that is no component, each with what
-/// to do, and exits with 1; on a good configuration it exits with 0, and does not warn of a folder that it has made itself.
+/// Guarantees: `doctor` finds a port that is taken, a file that is missing, a plugin that is no component and a target that
+/// the daemon would refuse, each with what to do, and exits with 1; on a good configuration it exits with 0, and does not warn of a folder that it has made itself.
 #[test]
 fn doctor_finds_what_is_wrong() -> Result<()> {
     let daemon = shop::prepare("observe", RESTART_POLICY, "")?;
@@ -80,7 +80,8 @@ fn doctor_finds_what_is_wrong() -> Result<()> {
 
     let port = free_port()?;
     let taken = std::net::TcpListener::bind(("127.0.0.1", port))?;
-    let config = shop::config("observe", "").replacen(
+    let refused = "[[target]]\nid = \"api\"\nhttp = { base_url = \"http://127.0.0.1:1/path\" }\n";
+    let config = shop::config("observe", refused).replacen(
         "grpc_address = \"127.0.0.1:0\"",
         &format!("grpc_address = \"127.0.0.1:{port}\""),
         1,
@@ -89,10 +90,13 @@ fn doctor_finds_what_is_wrong() -> Result<()> {
     std::fs::remove_file(daemon.path("worker.toml"))?;
     std::fs::write(daemon.path("plugins/notes.wasm"), "not a component")?;
     let bad = run(&daemon, &["doctor"])?;
-    for expected in
-        [format!("cannot listen on 127.0.0.1:{port}"), "there is no file".into(), "notes.wasm".into()]
-    {
-        assert!(bad.contains(&expected), "{expected}: {bad}");
+    for expected in [
+        &*format!("cannot listen on 127.0.0.1:{port}"),
+        "there is no file",
+        "notes.wasm",
+        "base URLs have none",
+    ] {
+        assert!(bad.contains(expected), "{expected}: {bad}");
     }
     assert!(bad.ends_with("exit code 1\n"), "{bad}");
     drop(taken);

@@ -165,6 +165,36 @@ async fn kill_switch_holds_and_lets_go() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: the pause file is made by hand, with a word in it, before the fault, and removed by hand.
+/// Guarantees: remedies wait and none is tried in vain; status and ledger say what the file says; then the heal goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_made_by_hand_is_the_kill_switch() -> Result<()> {
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    daemon.start().await?;
+    let marker = daemon.path("broken");
+    let _sender = sender_for_process(daemon.otlp_http()?, marker.clone());
+    shop::warm_up(&mut daemon, 20).await?;
+    std::fs::write(daemon.path("state/paused"), "moving house\n")?;
+    let pid = worker_pid(&daemon)?.context("the worker runs")?;
+    std::fs::write(marker, pid.to_string())?;
+    daemon
+        .wait("the incident waits", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"] == "suspended"))
+        })
+        .await?;
+    assert_eq!(daemon.json(&["status", "--json"])?["pause"]["reason"], "moving house");
+    assert_eq!(daemon.incidents()?[0]["attempts"].as_array().map(Vec::len), Some(0));
+    std::fs::remove_file(daemon.path("state/paused"))?;
+    daemon.wait("the incident is closed", closed).await?;
+    assert_eq!(action_outcomes(&daemon.incidents()?[0]), [("restart-process".into(), "healed".into())]);
+    assert!(!is_alive(pid));
+    let ledger = String::from_utf8(daemon.salve(&["ledger", "show", "--json"])?.stdout)?;
+    for who in ["the pause file", "moving house", "removal of the pause file"] {
+        assert!(ledger.contains(who), "{who}: {ledger}");
+    }
+    Ok(())
+}
+
 /// Scenario: the first remedy is a reversible change that does not help.
 /// Guarantees: Salve sees that, takes it back to the byte, and heals with the next remedy.
 #[tokio::test(flavor = "multi_thread")]
@@ -185,6 +215,85 @@ async fn what_does_not_help_is_undone() -> Result<()> {
     );
     assert_eq!(std::fs::read(daemon.path("worker.toml"))?, before);
     assert_eq!(incident["outcome"], "healed");
+    ledger_is_intact(&daemon)
+}
+
+/// Runs a command and gives back whether it succeeded, and what it said.
+fn said(daemon: &Daemon, arguments: &[&str]) -> Result<(bool, String)> {
+    let output = daemon.salve(arguments)?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8(text)?))
+}
+
+/// Scenario: a reversible change is watched; a person pauses Salve, also once no daemon runs, and has the change taken back.
+/// Guarantees: `pause` lists what was written, with the command that takes it back; nothing is taken back before `resume`, then it
+/// is, to the byte, and no further remedy follows; what cannot be taken back is refused with the reason; the ledger says who asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_takes_a_remedy_back() -> Result<()> {
+    let mut daemon = shop::prepare("act", shop::CHANGE_THEN_RESTART, "")?;
+    daemon.configure(
+        &shop::config("act", "").replace("verify_within_ms = 4000", "verify_within_ms = 600000"),
+    )?;
+    let before = std::fs::read(daemon.path("worker.toml"))?;
+    let (_sender, pid) = broken_worker(&mut daemon).await?;
+    daemon
+        .wait("the change is watched", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"]["verifying"].is_object()))
+        })
+        .await?;
+    let changed = std::fs::read(daemon.path("worker.toml"))?;
+    assert_ne!(changed, before);
+    let (_, paused) = said(&daemon, &["pause", "--reason", "drill"])?;
+    for expected in [
+        "half done  inc-1 · verifying · remedy 1",
+        "config.set on worker",
+        "salve incident undo inc-1 --attempt 1",
+    ] {
+        assert!(paused.contains(expected), "{expected}: {paused}");
+    }
+    for (arguments, why) in [
+        (&["incident", "undo", "inc-99"][..], "there is no incident `inc-99`"),
+        (&["incident", "undo", "inc-1", "--attempt", "2"], "remedy 2 of inc-1 is not the newest"),
+    ] {
+        let (is_done, text) = said(&daemon, arguments)?;
+        assert!(!is_done && text.contains(why), "{text}");
+    }
+    let (is_done, text) = said(&daemon, &["incident", "undo", "inc-1", "--attempt", "1", "--by", "ada"])?;
+    assert!(is_done && text.contains("once Salve is resumed"), "{text}");
+    let (is_done, text) = said(&daemon, &["incident", "undo", "inc-1"])?;
+    assert!(!is_done && text.contains("taken back already, once Salve is resumed"), "{text}");
+
+    daemon.signal(rustix::process::Signal::TERM)?;
+    assert!(daemon.ended().await?.success());
+    let (_, paused) = said(&daemon, &["pause", "--reason", "still"])?;
+    assert!(
+        paused.contains("no daemon answered") && paused.contains("half done  inc-1 · undo due"),
+        "{paused}"
+    );
+    daemon.start().await?;
+    let status = daemon.json(&["status", "--json"])?;
+    assert_eq!(
+        (&status["pause"]["reason"], &status["half_done"][0]["attempt"]),
+        (&"still".into(), &1.into())
+    );
+    assert_eq!(std::fs::read(daemon.path("worker.toml"))?, changed);
+
+    assert!(said(&daemon, &["resume"])?.0);
+    daemon
+        .wait("it is taken back", |daemon| {
+            Ok(daemon.incidents()?.first().is_some_and(|incident| incident["phase"]["escalated"].is_object()))
+        })
+        .await?;
+    assert_eq!(std::fs::read(daemon.path("worker.toml"))?, before);
+    let incident = &daemon.incidents()?[0];
+    assert_eq!(action_outcomes(incident), [("set-config".into(), "unknown".into())]);
+    assert_eq!(incident["attempts"][0]["undo_asked_by"], "ada");
+    assert_eq!(daemon.json(&["status", "--json"])?["half_done"].as_array().map(Vec::len), Some(0));
+    assert!(is_alive(pid));
+    let (is_done, text) = said(&daemon, &["incident", "undo", "inc-1"])?;
+    assert!(!is_done && text.contains("is taken back already"), "{text}");
+    let ledger = String::from_utf8(daemon.salve(&["ledger", "show", "--json"])?.stdout)?;
+    assert!(ledger.lines().any(|line| line.contains("undo_asked") && line.contains("ada")), "{ledger}");
     ledger_is_intact(&daemon)
 }
 

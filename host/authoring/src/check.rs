@@ -2,14 +2,17 @@
 
 use crate::words::size;
 use salve_model::text::escape;
-use salve_plugins::{CAPABILITIES, CapabilityRequest, Limits, Manifest, Refusal, Role, pack};
+use salve_plugins::{CAPABILITIES, CapabilityRequest, LimitSettings, Limits, Manifest, Refusal, Role, pack};
 use serde::Serialize;
 
 /// The answer to `salve plugin check`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// Whether a host would load it.
+    /// Whether a host would load it, with what stands in `allow`.
     pub admitted: bool,
+    /// TOML for the operator's configuration without which a host with defaults refuses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
     /// Why not, with a way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objection: Option<String>,
@@ -34,6 +37,7 @@ pub fn check(component: &[u8]) -> Result<Check, Refusal> {
     let mut lines = Vec::new();
     let mut may = Vec::new();
     let mut limits = None;
+    let mut allow = None;
     if let Some(manifest) = &inspection.manifest {
         lines.push(format!(
             "{} {}, {} {}: {}",
@@ -45,18 +49,14 @@ pub fn check(component: &[u8]) -> Result<Check, Refusal> {
         ));
         lines.push(world(manifest, &inspection));
         may = permissions(manifest);
-        match Limits::of_role(manifest.role).lowered(&manifest.limits) {
-            Ok(lowered) => {
-                lines.push(limits_in_words(&lowered));
-                limits = Some(lowered);
-            }
-            Err((limit, asked, allowed)) => {
-                let more = format!(
-                    "It asks for {limit} = {asked}; its role has {allowed} unless the operator raises it."
-                );
-                lines.push(format!("limits   {more}"));
-            }
+        let (lowered, raised) = limits_asked(manifest);
+        if raised.is_empty() {
+            lines.push(limits_in_words(&lowered));
+        } else {
+            let raised: Vec<_> = raised.iter().map(|(name, asked)| format!("{name} = {asked}")).collect();
+            allow = Some(format!("[plugins.limits_of]\n{} = {{ {} }}", manifest.name, raised.join(", ")));
         }
+        limits = Some(lowered);
     }
     lines.push(format!(
         "size     {}, manifest {}; sha256 {}",
@@ -71,11 +71,32 @@ pub fn check(component: &[u8]) -> Result<Check, Refusal> {
     if objection.is_none() && inspection.manifest.is_none() {
         objection = Some("it has no manifest".into());
     }
-    lines.push(match &objection {
-        None => "verdict  good: a host loads it".to_owned(),
-        Some(objection) => format!("verdict  REFUSED: {}", escape(objection, 500)),
-    });
-    Ok(Check { admitted: objection.is_none(), objection, lines, may, limits, inspection })
+    match (&objection, &allow) {
+        (Some(objection), _) => lines.push(format!("verdict  REFUSED: {}", escape(objection, 500))),
+        (None, None) => lines.push("verdict  good: a host loads it".to_owned()),
+        (None, Some(toml)) => {
+            let why = "it asks for more than its role has by default";
+            lines.push(format!("verdict  good, if the operator allows this in salve.toml, since {why}:"));
+            lines.extend(toml.lines().map(|line| format!("         {line}")));
+        }
+    }
+    Ok(Check { admitted: objection.is_none(), allow, objection, lines, may, limits, inspection })
+}
+
+/// The limits that would be in force if the operator allowed all that it asks for, and those above its role's.
+fn limits_asked(manifest: &Manifest) -> (Limits, Vec<(&'static str, u64)>) {
+    let mut limits = Limits::of_role(manifest.role);
+    let mut raised = Vec::new();
+    loop {
+        match limits.lowered(&manifest.limits) {
+            Ok(lowered) => return (lowered, raised),
+            Err((_, _, _)) if raised.len() == LimitSettings::NAMES.len() => return (limits, raised),
+            Err((name, asked, _)) => {
+                raised.push((name, asked));
+                limits = limits.with(&LimitSettings::one(name, asked));
+            }
+        }
+    }
 }
 
 /// `world    action of salve:plugin@0.1.0; imports log, config; no WASI`
@@ -203,6 +224,22 @@ mod tests {
             check(b"\0asm\x01\0\0\0").unwrap_err().to_string(),
             "this is a core WebAssembly module, not a component"
         );
+
+        // What asks for more than its role has loads only where the operator says so.
+        let greedy = component(
+            &toml.replace("cpu_ms = 100", "cpu_ms = 9000, host_calls = 5, log_bytes = 70000"),
+            "action-echo.wat",
+        );
+        let checked = check(&greedy).unwrap();
+        assert!(checked.admitted && checked.lines.len() <= 8, "{:#?}", checked.lines);
+        let verdict = checked.lines[checked.lines.len() - 3..].join("\n");
+        insta::assert_snapshot!(verdict, @r"
+        verdict  good, if the operator allows this in salve.toml, since it asks for more than its role has by default:
+                 [plugins.limits_of]
+                 probe = { cpu_ms = 9000, log_bytes = 70000 }
+        ");
+        let limits = checked.limits.unwrap();
+        assert_eq!((limits.cpu_ms, limits.host_calls, limits.log_bytes), (9_000, 5, 70_000));
 
         // The same code under a manifest that does not name what it imports.
         let json = br#"{"name":"probe","version":"0.1.0","role":"agent","summary":"Lies."}"#;

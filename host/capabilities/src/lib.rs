@@ -35,10 +35,10 @@ mod storage;
 pub use brokers::{Brokers, BrokersError};
 pub use http::resolve::{Resolver, SystemResolver};
 pub use journal::{Intent, Journal, JournalError, Refusal, WriteOutcome};
-pub use pause::Pause;
+pub use pause::{KillSwitch, Pause};
 pub use planning::RawStep;
 pub use process::{ProcessEvent, ProcessEventKind, UnitState};
-pub use registry::SettingsError;
+pub use registry::{SettingsError, problems, unreadable_secrets};
 pub use session::{ActionSession, Phase, RunSummary, SessionSpec};
 pub use settings::{
     BrokersConfig, ChannelConfig, ConfigFormat, ConfigTarget, HttpTarget, SecretConfig, TargetConfig,

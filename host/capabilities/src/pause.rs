@@ -25,7 +25,7 @@ pub struct Pause {
 
 /// The switch itself. Its state is the file's, so it holds across restarts and needs no daemon.
 #[derive(Debug, Clone)]
-pub(crate) struct KillSwitch {
+pub struct KillSwitch {
     file: PathBuf,
 }
 
@@ -33,13 +33,16 @@ pub(crate) struct KillSwitch {
 const FILE_MAX_BYTES: u64 = 4_096;
 
 impl KillSwitch {
-    pub(crate) fn new(file: &Path) -> Self {
+    /// The switch that this file is.
+    #[must_use]
+    pub fn new(file: &Path) -> Self {
         Self { file: file.to_owned() }
     }
 
     /// Looks at the file now. Anything but "there is no such file" means paused: a switch that cannot be read must not
     /// read as off.
-    pub(crate) fn paused(&self) -> Option<Pause> {
+    #[must_use]
+    pub fn paused(&self) -> Option<Pause> {
         match std::fs::symlink_metadata(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -51,11 +54,18 @@ impl KillSwitch {
             Ok(_) => {}
         }
         let text = storage::read_bounded(&self.file, FILE_MAX_BYTES).unwrap_or_default();
-        let pause = serde_json::from_slice::<Pause>(&text).unwrap_or_default();
+        // What is not of Salve's own form was written by a person, who may have said why.
+        let words = || String::from_utf8_lossy(&text).trim().to_owned();
+        let pause = serde_json::from_slice::<Pause>(&text)
+            .unwrap_or_else(|_| Pause { reason: words(), ..Pause::default() });
         Some(Pause { by: escape(&pause.by, 200), reason: escape(&pause.reason, 1_000), ..pause })
     }
 
-    pub(crate) fn pause(&self, by: &str, reason: &str) -> io::Result<()> {
+    /// On: no write starts once this has returned.
+    ///
+    /// # Errors
+    /// The file cannot be written. The switch is then as it was.
+    pub fn pause(&self, by: &str, reason: &str) -> io::Result<()> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let pause = Pause {
             by: escape(by, 200),
@@ -65,7 +75,11 @@ impl KillSwitch {
         storage::write_atomic(&self.file, serde_json::to_string(&pause)?.as_bytes())
     }
 
-    pub(crate) fn resume(&self) -> io::Result<()> {
+    /// Off.
+    ///
+    /// # Errors
+    /// The file cannot be removed. The switch is then still on.
+    pub fn resume(&self) -> io::Result<()> {
         match std::fs::remove_file(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -77,7 +91,8 @@ impl KillSwitch {
 mod tests {
     use super::*;
 
-    /// Guarantees: pause holds across a new switch on the same file, a bare `touch` is enough, and resume ends it.
+    /// Guarantees: pause holds across a new switch on the same file, a bare `touch` is enough, what a person writes into it is the reason,
+    /// and resume ends it.
     #[test]
     fn the_file_is_the_switch() {
         let folder = tempfile::tempdir().unwrap();
@@ -91,7 +106,9 @@ mod tests {
         switch.resume().unwrap();
         assert_eq!(switch.paused(), None);
         std::fs::write(&file, "").unwrap();
-        assert!(switch.paused().is_some());
+        assert_eq!(switch.paused(), Some(Pause::default()));
+        std::fs::write(&file, "moving house\n").unwrap();
+        assert_eq!(switch.paused().unwrap().reason, "moving house");
     }
 
     /// Guarantees: a switch whose file cannot be looked at reads as on.

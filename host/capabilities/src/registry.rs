@@ -1,7 +1,7 @@
 //! The operator's words, checked once and joined: units, targets, grants, channels and secrets of one configuration.
 
 use crate::{
-    BrokersConfig, ChannelConfig, TargetConfig, UnitConfig,
+    BrokersConfig, ChannelConfig, SecretConfig, TargetConfig, UnitConfig,
     config::file::FilePlace,
     http::address::{AddressPolicy, Origin},
     notify::Template,
@@ -68,30 +68,45 @@ impl ResolvedTarget {
 }
 
 impl Registry {
+    /// # Errors
+    /// The first thing that is wrong.
     pub(crate) fn new(config: BrokersConfig) -> Result<Self, SettingsError> {
-        unique("[[process]]", config.units.iter().map(|unit| unit.name.as_str()))?;
-        unique("[[target]]", config.targets.iter().map(|target| target.id.0.as_str()))?;
-        unique("[[notify]]", config.channels.iter().map(|channel| channel.name.as_str()))?;
-        unique("[[secret]]", config.secrets.iter().map(|secret| secret.name.as_str()))?;
-        for unit in &config.units {
-            check_unit(unit)?;
-        }
-        check_secrets(&config)?;
+        let (registry, problems) = Self::read(config);
+        problems.into_iter().next().map_or(Ok(registry), Err)
+    }
+
+    /// What of the configuration makes sense, and all that does not.
+    fn read(config: BrokersConfig) -> (Self, Vec<SettingsError>) {
+        let mut problems: Vec<SettingsError> = [
+            unique("[[process]]", config.units.iter().map(|unit| unit.name.as_str())),
+            unique("[[target]]", config.targets.iter().map(|target| target.id.0.as_str())),
+            unique("[[notify]]", config.channels.iter().map(|channel| channel.name.as_str())),
+            unique("[[secret]]", config.secrets.iter().map(|secret| secret.name.as_str())),
+        ]
+        .into_iter()
+        .chain(config.units.iter().map(check_unit))
+        .chain(config.secrets.iter().map(|secret| check_secret(secret, &config)))
+        .filter_map(Result::err)
+        .collect();
         if config.http_within_ms > 25_000 {
-            return Err(wrong(
-                "brokers",
-                "`http_within_ms` is above 25,000, so a paused Salve could still act".into(),
-            ));
+            let problem = "`http_within_ms` is above 25,000, so a paused Salve could still act";
+            problems.push(wrong("brokers", problem.into()));
         }
         let mut channels = BTreeMap::new();
         for channel in &config.channels {
-            channels.insert(channel.name.clone(), Arc::new(check_channel(channel)?));
+            match check_channel(channel) {
+                Ok(checked) => drop(channels.insert(channel.name.clone(), Arc::new(checked))),
+                Err(problem) => problems.push(problem),
+            }
         }
         let mut targets = BTreeMap::new();
         for target in &config.targets {
-            targets.insert(target.id.clone(), check_target(target, &config, &channels)?);
+            match check_target(target, &config, &channels) {
+                Ok(checked) => drop(targets.insert(target.id.clone(), checked)),
+                Err(problem) => problems.push(problem),
+            }
         }
-        Ok(Self { config, targets, channels })
+        (Self { config, targets, channels }, problems)
     }
 
     pub(crate) fn target(&self, id: &TargetId) -> Option<&ResolvedTarget> {
@@ -135,6 +150,19 @@ impl Registry {
         }
         Ok(text.to_owned())
     }
+}
+
+/// Everything for which [`crate::Brokers::new`] and a reload would refuse this configuration. Starts and touches nothing.
+#[must_use]
+pub fn problems(config: &BrokersConfig) -> Vec<SettingsError> {
+    Registry::read(config.clone()).1
+}
+
+/// Secrets that cannot be read now, by this user and in this environment, each in a sentence.
+#[must_use]
+pub fn unreadable_secrets(config: &BrokersConfig) -> Vec<String> {
+    let (registry, _) = Registry::read(config.clone());
+    config.secrets.iter().filter_map(|secret| registry.secret(&secret.name).err()).collect()
 }
 
 /// `path` is one of Salve's own files or lies in one of its folders, by name or by inode (links, mounts).
@@ -210,25 +238,21 @@ fn check_unit(unit: &UnitConfig) -> Result<(), SettingsError> {
     Ok(())
 }
 
-fn check_secrets(config: &BrokersConfig) -> Result<(), SettingsError> {
-    for secret in &config.secrets {
-        let place = format!("[[secret]] `{}`", secret.name);
-        if secret.file.is_some() == secret.env.is_some() {
-            return Err(wrong(&place, "it needs exactly one of `file` and `env`".into()));
-        }
-        let channels = config.channels.iter().filter(|channel| channel.secret.as_ref() == Some(&secret.name));
-        let uses = |grant: &&Grant| {
-            grant.http.as_ref().is_some_and(|http| http.secret.as_ref() == Some(&secret.name))
-        };
-        let grants: Vec<&Grant> = config.grants.iter().filter(uses).collect();
-        if channels.count() + usize::from(!grants.is_empty()) > 1 {
-            let problem = "more than one channel, or a channel and a grant, use it; a secret belongs to one, so give each its \
-                           own [[secret]]";
-            return Err(wrong(&place, problem.into()));
-        }
-        check_owner(&grants).map_err(|problem| wrong(&place, problem))?;
+fn check_secret(secret: &SecretConfig, config: &BrokersConfig) -> Result<(), SettingsError> {
+    let place = format!("[[secret]] `{}`", secret.name);
+    if secret.file.is_some() == secret.env.is_some() {
+        return Err(wrong(&place, "it needs exactly one of `file` and `env`".into()));
     }
-    Ok(())
+    let channels = config.channels.iter().filter(|channel| channel.secret.as_ref() == Some(&secret.name));
+    let uses =
+        |grant: &&Grant| grant.http.as_ref().is_some_and(|http| http.secret.as_ref() == Some(&secret.name));
+    let grants: Vec<&Grant> = config.grants.iter().filter(uses).collect();
+    if channels.count() + usize::from(!grants.is_empty()) > 1 {
+        let problem = "more than one channel, or a channel and a grant, use it; a secret belongs to one, so give each its \
+                       own [[secret]]";
+        return Err(wrong(&place, problem.into()));
+    }
+    check_owner(&grants).map_err(|problem| wrong(&place, problem))
 }
 
 /// Grants that share a secret are one plugin's, on one target: neither another plugin nor another server gets it.
@@ -294,13 +318,12 @@ fn check_target(
         }
         None => None,
     };
-    let channel = match &target.notify {
-        Some(name) => {
-            let channel = channels.get(name).cloned();
-            Some(channel.ok_or_else(|| wrong(&place, format!("there is no [[notify]] `{name}`")))?)
-        }
-        None => None,
-    };
+    let channel = target.notify.as_ref().and_then(|name| channels.get(name).cloned());
+    if let Some(name) = target.notify.as_ref().filter(|_| channel.is_none())
+        && !config.channels.iter().any(|listed| listed.name == *name)
+    {
+        return Err(wrong(&place, format!("there is no [[notify]] `{name}`")));
+    }
     let model = Target {
         id: target.id.clone(),
         tenant: target.tenant.clone(),
@@ -312,4 +335,49 @@ fn check_target(
     resolved.model.objects =
         capabilities.iter().filter_map(|capability| resolved.object(capability)).collect();
     Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn unit(command: &str, stop_grace_ms: u64) -> UnitConfig {
+        let unit = json!({ "name": "shop", "command": [command], "log_file": "/tmp/shop.log",
+            "stop_grace_ms": stop_grace_ms });
+        serde_json::from_value(unit).unwrap()
+    }
+
+    /// Guarantees: no call of a broker can go on for 30 s after the kill switch: what would be longer is refused.
+    #[test]
+    fn calls_end_within_30_seconds_of_a_pause() {
+        let at = |http_within_ms, stop_grace_ms| {
+            let units = vec![unit("/bin/sleep", stop_grace_ms)];
+            problems(&BrokersConfig { http_within_ms, units, ..BrokersConfig::default() })
+        };
+        assert_eq!(at(25_000, 20_000), []);
+        for (http, stop) in [(25_001, 20_000), (25_000, 20_001)] {
+            let found = at(http, stop);
+            assert!(
+                found.len() == 1 && found[0].problem.contains("a paused Salve could still act"),
+                "{found:?}"
+            );
+        }
+        assert!(BrokersConfig::default().http_within_ms <= 25_000);
+    }
+
+    /// Guarantees: everything that is wrong is told at once.
+    #[test]
+    fn all_problems_together() {
+        let target = |id: &str, base_url: &str| {
+            serde_json::from_value(json!({ "id": id, "http": { "base_url": base_url } })).unwrap()
+        };
+        let config = BrokersConfig {
+            units: vec![unit("sleep", 1)],
+            targets: vec![target("a", "ftp://a"), target("b", "http://b/path")],
+            ..BrokersConfig::default()
+        };
+        let places: Vec<String> = problems(&config).into_iter().map(|problem| problem.place).collect();
+        assert_eq!(places, ["[[process]] `shop`", "[[target]] `a`", "[[target]] `b`"]);
+    }
 }

@@ -142,6 +142,7 @@ fn ends_question(change: &IncidentChange) -> bool {
             | Change::Refused { .. }
             | Change::Approved { .. }
             | Change::RunStarted { .. }
+            | Change::UndoAsked { .. }
             | Change::Suspended
             | Change::Escalated { .. }
     )
@@ -304,6 +305,16 @@ impl Incident {
                     }
                 };
             }
+            IncidentChange::UndoAsked { by } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.undo_asked_by = Some(by.clone());
+                }
+                // Whatever was known of it before: a person does not leave it at that.
+                self.conclude(Outcome::Unknown, &format!("`{by}` wanted it taken back"));
+                self.outcome = None;
+                self.held_since = None;
+                self.phase = Phase::UndoDue;
+            }
             IncidentChange::UndoStarted { request, until } => {
                 self.next_request = request.saturating_add(1);
                 if let Some(attempt) = self.attempts.last_mut() {
@@ -314,9 +325,15 @@ impl Incident {
             IncidentChange::UndoEnded { result, next } => {
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.undone.extend(result.receipts.iter().filter(|receipt| receipt.applied).cloned());
+                    attempt.undo_uncertain = result.uncertain;
                 }
                 self.phase = match next {
                     AfterUndo::NextRemedy => Phase::Diagnosed,
+                    // Who asked for it need not be called.
+                    AfterUndo::TakenBack { by } => Phase::Escalated {
+                        cause: EscalationCause::TakenBack,
+                        reason: format!("`{}` had the remedy taken back", salve_model::text::escape(by, 200)),
+                    },
                     AfterUndo::Again => Phase::UndoDue,
                     AfterUndo::Failed { reason, .. } => {
                         let cause = if result.uncertain {
@@ -387,6 +404,8 @@ impl Incident {
                 result: None,
                 undone: Vec::new(),
                 undo_runs: 0,
+                undo_uncertain: false,
+                undo_asked_by: None,
                 dry_run,
                 interrupted: false,
                 outcome: None,

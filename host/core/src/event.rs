@@ -118,6 +118,15 @@ pub enum Event {
         /// Who.
         by: String,
     },
+    /// A person wants the newest remedy of an incident taken back. It counts if nothing speaks against it.
+    UndoAsked {
+        /// Which incident.
+        incident: IncidentId,
+        /// Number of the remedy that the person saw.
+        attempt: u32,
+        /// Who.
+        by: String,
+    },
     /// Kill switch on.
     Paused {
         /// Who.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Settling → Diagnosing → Diagnosed → Deciding → Choosing → Planning → Planned → [AwaitingApproval] → Executing
 ///   → Verifying → Verified → Closed
 ///               → [UndoDue → Undoing] → Diagnosed …            the next remedy
+/// after a run → [UndoDue → Undoing] → Escalated …              a person wanted it taken back
 ///               → Escalating → Escalated → Closed              people; closes once the symptoms clear
 /// an incident about a plugin: Escalating → Escalated → Closed
 /// ```
@@ -108,7 +109,7 @@ pub enum Phase {
     },
     /// The heal is verified. Leads on in the same step.
     Verified,
-    /// The remedy did not help and is to be taken back; waits only while Salve is paused.
+    /// The remedy is to be taken back, since it did not help or a person wants it; waits only while Salve is paused.
     UndoDue,
     /// The remedy is taken back.
     Undoing {
@@ -176,12 +177,14 @@ pub enum EscalationCause {
     UndoFailed,
     /// A version of a plugin is in quarantine.
     PluginFell,
+    /// A person had the remedy taken back.
+    TakenBack,
 }
 
 impl EscalationCause {
     /// A further symptom is reason enough to look again: nothing is in doubt but what to do.
     pub(crate) fn looks_again(self) -> bool {
-        matches!(self, Self::NoRemedy | Self::NoDecision | Self::Held | Self::NotApproved)
+        matches!(self, Self::NoRemedy | Self::NoDecision | Self::Held | Self::NotApproved | Self::TakenBack)
     }
 }
 
@@ -277,6 +280,12 @@ pub struct Attempt {
     pub undone: Vec<Receipt>,
     /// Runs of `undo`.
     pub undo_runs: u32,
+    /// Nobody can tell what a run of `undo` did.
+    #[serde(default)]
+    pub undo_uncertain: bool,
+    /// The person who wanted it taken back.
+    #[serde(default)]
+    pub undo_asked_by: Option<String>,
     /// It was a dry-run: nothing was written, and it counts for nothing.
     pub dry_run: bool,
     /// A crash cut it off before anything was written: it counts for nothing.

@@ -46,6 +46,7 @@ pub mod settings;
 pub mod symptom;
 pub mod timeline;
 pub mod transition;
+pub mod undo;
 pub mod verify;
 pub mod view;
 
@@ -56,6 +57,7 @@ pub use effect::Effect;
 pub use event::Event;
 pub use settings::Settings;
 pub use transition::{SCHEMA_VERSION, Transition};
+pub use undo::HalfDone;
 pub use view::{IncidentDetail, IncidentSummary};
 
 use incident::Incident;

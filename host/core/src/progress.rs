@@ -166,7 +166,7 @@ pub(crate) fn after_undo(asked: &Asked<'_>, result: &RunResult, reconciled: bool
     let undone = |step: &u32| result.receipts.iter().any(|receipt| receipt.applied && receipt.step == *step);
     let remaining: Vec<u32> = attempt.steps_to_undo().into_iter().filter(|step| !undone(step)).collect();
     let next = if remaining.is_empty() && !result.uncertain {
-        AfterUndo::NextRemedy
+        attempt.undo_asked_by.clone().map_or(AfterUndo::NextRemedy, |by| AfterUndo::TakenBack { by })
     } else if reconciled && !result.uncertain && attempt.undo_runs < UNDO_RUNS_MAX {
         AfterUndo::Again
     } else {

@@ -2,7 +2,7 @@
 //! run whose answer is missing the world is asked what is true now, and it is never carried out blindly once more.
 
 use crate::{
-    Core, Effect, Step, ask,
+    Core, Effect, Event, Step, ask,
     incident::{Incident, Phase},
     progress,
     step::Stepper,
@@ -14,8 +14,16 @@ impl Core {
     /// To be called once after the recorded transitions were folded and before the first event. Its transitions are
     /// recorded like those of a step. The driver carries out no effects from before the restart.
     pub fn recover(&mut self, now: Now) -> Step {
+        self.recover_with(None, now)
+    }
+
+    /// The same, where `switch` says that the kill switch was turned on or off while Salve was down.
+    pub fn recover_with(&mut self, switch: Option<&Event>, now: Now) -> Step {
         let mut stepper = Stepper::new(self, now);
         let down_ms = stepper.now.since_ms(stepper.core.now);
+        if let Some(switch @ (Event::Paused { .. } | Event::Resumed { .. })) = switch {
+            stepper.take(switch);
+        }
         for number in stepper.core.open_numbers() {
             let Some(incident) = stepper.core.incidents.get(&number) else { continue };
             let approval = ask::approval(incident);

@@ -100,7 +100,7 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    fn take(&mut self, event: &Event) {
+    pub(crate) fn take(&mut self, event: &Event) {
         match event {
             Event::Tick => {}
             Event::Configured { settings, targets } => {
@@ -166,6 +166,12 @@ impl<'a> Stepper<'a> {
                         IncidentChange::Refused { by }
                     };
                     self.answer(incident, |_, _| Some(change));
+                }
+            }
+            Event::UndoAsked { incident, attempt, by } => {
+                if self.core.undo_objection(incident, *attempt).is_none() {
+                    let by = by.clone();
+                    self.answer(incident, |_, _| Some(IncidentChange::UndoAsked { by }));
                 }
             }
             Event::Plugins { plugins } => self.plugins(plugins),

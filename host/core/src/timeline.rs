@@ -152,8 +152,12 @@ pub(crate) fn sentence(change: &IncidentChange, incident: &Incident) -> Option<S
         IncidentChange::VerifyExtended { reason, .. } => format!("watches longer: {reason}"),
         IncidentChange::VerifyResumed { .. } => "was down; watches on".into(),
         IncidentChange::Verified { outcome, reason, .. } => format!("{}: {reason}", outcome_name(*outcome)),
+        IncidentChange::UndoAsked { by } => format!("`{}` wants the remedy taken back", text(by)),
         IncidentChange::UndoStarted { .. } => "takes the remedy back".into(),
         IncidentChange::UndoEnded { next: AfterUndo::NextRemedy, .. } => "taken back".into(),
+        IncidentChange::UndoEnded { next: AfterUndo::TakenBack { by }, .. } => {
+            format!("taken back for `{}`, in whose hands it is now", text(by))
+        }
         IncidentChange::UndoEnded { next: AfterUndo::Again, .. } => {
             "was cut off; takes back what remains".into()
         }

@@ -325,6 +325,11 @@ pub enum IncidentChange {
         /// It is to be taken back.
         undo: bool,
     },
+    /// A person wants the newest remedy taken back, whatever came of it.
+    UndoAsked {
+        /// Who.
+        by: String,
+    },
     /// The remedy is taken back.
     UndoStarted {
         /// Which question.
@@ -390,6 +395,11 @@ pub enum AfterUndo {
     NextRemedy,
     /// A crash cut it off, and it is known what remains: once more.
     Again,
+    /// All is taken back, since a person asked for it: what comes next is theirs.
+    TakenBack {
+        /// Who.
+        by: String,
+    },
     /// People, since these steps remain.
     Failed {
         /// Indices of the plan's steps.

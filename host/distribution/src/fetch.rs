@@ -240,12 +240,19 @@ impl FetchError {
             }
             Self::Signature { source, .. } => return source.hint(),
             Self::Credentials(error) => return error.hint(),
-            Self::TooLarge { .. }
-            | Self::File(_)
-            | Self::Client(_)
-            | Self::Status { .. }
-            | Self::Malformed { .. }
-            | Self::Artifact { .. } => return None,
+            Self::TooLarge { .. } => {
+                "Check the name: it may be something else than a plugin. If it is one, its publisher must make it smaller.".into()
+            }
+            Self::Status { .. } => {
+                "Try again later; if it goes on, tell the server's owner, or get the file in another way and name its path.".into()
+            }
+            Self::Malformed { .. } => {
+                "Is this a registry (oci://) or a plain web server (https://)? A proxy on the way may have answered instead.".into()
+            }
+            Self::Artifact { .. } => {
+                "Check the name and the tag: what is there is another kind of artifact. `salve plugin push` makes the right one.".into()
+            }
+            Self::File(_) | Self::Client(_) => return None,
         })
     }
 }

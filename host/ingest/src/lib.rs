@@ -32,7 +32,7 @@ pub use config::{IngestConfig, Secret, TlsConfig, TokenConfig};
 pub use counters::{CounterValues, IngestCounters};
 pub use error::IngestError;
 pub use salve_model::call::BoxFuture;
-pub use server::{Ingest, bind};
+pub use server::{Ingest, bind, check};
 pub use sink::{Accepted, Refused, Signal, Sink};
 
 /// The export request that OTLP JSON describes, as protobuf of at most `bytes_max`. None if it describes none, or a longer one.

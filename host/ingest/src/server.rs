@@ -58,15 +58,7 @@ pub struct Ingest {
 /// [`IngestError`] with a hint: values that cannot be, an address open to others without TLS and tokens, files that cannot
 /// be used, an address that is taken.
 pub async fn bind(config: IngestConfig, sink: Arc<dyn Sink>) -> Result<Ingest, IngestError> {
-    let problems = config.problems();
-    if !problems.is_empty() {
-        return Err(IngestError::Config { problems: problems.join("; ") });
-    }
-    if let Some(error) = config.exposed() {
-        return Err(error);
-    }
-    let senders = Senders::new(&config.tokens, config.token_texts()?);
-    let tls = config.tls.as_ref().map(|tls| acceptor(&tls.cert_path, &tls.key_path)).transpose()?;
+    let (senders, tls) = prepare(&config)?;
     let (grpc, grpc_address) = listen("grpc_address", config.grpc_address).await?;
     let (http, http_address) = listen("http_address", config.http_address).await?;
     let admission = Admission::new(&config);
@@ -79,6 +71,27 @@ pub async fn bind(config: IngestConfig, sink: Arc<dyn Sink>) -> Result<Ingest, I
         stopping: AtomicBool::new(false),
     };
     Ok(Ingest { grpc, http, addresses: [grpc_address, http_address], tls, shared: Arc::new(shared) })
+}
+
+/// Says whether [`bind`] would take these values, reading the files that they name, without listening.
+///
+/// # Errors
+/// As [`bind`], but for an address that is taken.
+pub fn check(config: &IngestConfig) -> Result<(), IngestError> {
+    prepare(config).map(drop)
+}
+
+fn prepare(config: &IngestConfig) -> Result<(Senders, Option<TlsAcceptor>), IngestError> {
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(IngestError::Config { problems: problems.join("; ") });
+    }
+    if let Some(error) = config.exposed() {
+        return Err(error);
+    }
+    let senders = Senders::new(&config.tokens, config.token_texts()?);
+    let tls = config.tls.as_ref().map(|tls| acceptor(&tls.cert_path, &tls.key_path)).transpose()?;
+    Ok((senders, tls))
 }
 
 async fn listen(name: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), IngestError> {

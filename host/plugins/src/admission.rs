@@ -98,7 +98,10 @@ impl Refusal {
             Self::ExportMissing { .. } | Self::Export { .. } => "Check `role` in `plugin.toml`.",
             Self::Malformed { .. } | Self::NotWasm => "Copy the file again; it may have been cut off.",
             Self::Types { .. } => "Build it with the SDK or from the WIT files of this contract version.",
-            Self::Import { .. } => return None,
+            Self::Import { .. } => {
+                "Check `role` in `plugin.toml`: each role has a world of its own, and only an action reaches outside. What else is \
+                 imported, leave out."
+            }
         };
         Some(hint.into())
     }

@@ -47,6 +47,14 @@ macro_rules! limits {
         impl LimitSettings {
             /// The names of all limits, as they are written.
             pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+
+            /// Only this limit; nothing if there is none of this name.
+            #[must_use]
+            pub fn one(name: &str, value: u64) -> Self {
+                let mut settings = Self::default();
+                $(if name == stringify!($name) { settings.$name = Some(value); })+
+                settings
+            }
         }
     };
 }
@@ -261,6 +269,8 @@ mod tests {
         let more = LimitSettings { host_calls: Some(11), ..Default::default() };
         assert_eq!(limits.lowered(&less).map(|limits| limits.host_calls), Ok(5));
         assert_eq!(limits.lowered(&more), Err(("host_calls", 11, 10)));
+        assert_eq!(LimitSettings::one("host_calls", 11), more);
+        assert_eq!(LimitSettings::one("calls", 11), LimitSettings::default());
     }
 
     /// Guarantees: a misspelt limit is refused, not ignored.

@@ -163,10 +163,10 @@ impl GuestError {
         if let Some(limit) = self.kind.limit_name() {
             return Some(match limit {
                 "stack_bytes" => {
-                    "Look for endless recursion, or raise `stack_bytes` of the plugin host.".into()
+                    "Look for endless recursion, or raise `stack_bytes` in [plugins] of salve.toml.".into()
                 }
                 _ => format!(
-                    "If the plugin is right, raise `{limit}` in its limits (plugin `{}`).",
+                    "If the plugin is right, raise `{limit}` in [plugins.limits_of.{}] of salve.toml.",
                     self.plugin
                 ),
             });
@@ -175,7 +175,7 @@ impl GuestError {
             GuestErrorKind::Quarantined { .. } => {
                 Some("Replace the plugin's file; a new one starts clean.".into())
             }
-            GuestErrorKind::Busy { .. } => Some("Raise `instances_max` of the plugin host.".into()),
+            GuestErrorKind::Busy { .. } => Some("Raise `instances_max` in [plugins] of salve.toml.".into()),
             _ => None,
         }
     }

@@ -125,9 +125,12 @@ impl LoadError {
         match self {
             Self::Manifest { source, .. } => source.hint(),
             Self::Refused { source, .. } => source.hint(),
-            Self::TooLarge { .. } => Some("Raise `component_bytes_max` of the plugin host.".into()),
+            Self::TooLarge { limit_bytes, .. } => Some(format!(
+                "If it has to be so large, raise the bound in salve.toml:\n[plugins]\ncomponent_bytes_max = {}",
+                limit_bytes.saturating_mul(2)
+            )),
             Self::Limits { plugin, limit, asked, .. } => {
-                Some(format!("Allow it in the limits of plugin `{plugin}`: {limit} = {asked}"))
+                Some(format!("Allow it in salve.toml:\n[plugins.limits_of.{plugin}]\n{limit} = {asked}"))
             }
             Self::Changed { .. } => {
                 Some("Write it again, under another name, and put it in place by renaming.".into())

@@ -165,7 +165,9 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
     plugin `guest.wasm` is not admitted: component imports `wasi:cli/environment@0.2.0`: there is no WASI in Salve
       hint: Build it for wasm32-unknown-unknown (Rust), or stub WASI out (`--stub-wasi` and the like).
     plugin `guest.wasm` is not admitted: component imports `evil:tools/shell@1.0.0`, which a plugin of role agent does not have
+      hint: Check `role` in `plugin.toml`: each role has a world of its own, and only an action reaches outside. What else is imported, leave out.
     plugin `guest.wasm` is not admitted: component imports `run`, which a plugin of role agent does not have
+      hint: Check `role` in `plugin.toml`: each role has a world of its own, and only an action reaches outside. What else is imported, leave out.
     plugin `guest.wasm` is not admitted: component imports or exports `salve:plugin/log@0.2.0`; this host serves salve:plugin 0.1.0
       hint: Rebuild it against a served version, or update Salve.
     plugin `guest.wasm` is not admitted: component exports `evil:tools/shell@1.0.0`, which a plugin of role agent does not have
@@ -175,13 +177,17 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
     plugin `guest.wasm` is not admitted: component imports the capability `config`, which its manifest does not name
       hint: Name the capability and its verbs in `plugin.toml`, and pack it again.
     plugin `guest.wasm` is not admitted: component imports `salve:plugin/config@0.1.0`, which a plugin of role agent does not have
+      hint: Check `role` in `plugin.toml`: each role has a world of its own, and only an action reaches outside. What else is imported, leave out.
     plugin `guest.wasm` is not admitted: component imports `salve:plugin/clock@0.1.0`, which a plugin of role detector does not have
+      hint: Check `role` in `plugin.toml`: each role has a world of its own, and only an action reaches outside. What else is imported, leave out.
     plugin `guest.wasm` is not admitted: component exports `salve:plugin/act@0.1.0`, which a plugin of role agent does not have
       hint: Check `role` in `plugin.toml`.
     plugin `guest.wasm` has no valid manifest: plugin `action-sleep` is built for contract 9.0.0; this host serves 0.1.0
       hint: Rebuild it against salve:plugin@0.1.0, or update Salve.
     plugin `action-sleep` asks for host_calls = 11, its limit is 10
-      hint: Allow it in the limits of plugin `action-sleep`: host_calls = 11
+      hint: Allow it in salve.toml:
+    [plugins.limits_of.action-sleep]
+    host_calls = 11
     "#);
     assert_eq!(fs::read_dir(bench.folder.path().join("cache")).unwrap().count(), 0);
 }

@@ -1,7 +1,8 @@
 //! What the command line and the daemon say to each other: one JSON object a line over a Unix socket of mode 0600.
 
 use anyhow::{Context, Result, bail};
-use salve_core::{IncidentDetail, IncidentSummary};
+use salve_capabilities::Pause;
+use salve_core::{HalfDone, IncidentDetail, IncidentSummary};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -51,6 +52,15 @@ pub enum Request {
         by: String,
         /// Yes or no.
         approved: bool,
+    },
+    /// Take the newest remedy of an incident back.
+    Undo {
+        /// Which incident.
+        id: String,
+        /// Number of the remedy that the person saw. Without it the newest is meant.
+        attempt: Option<u32>,
+        /// Who.
+        by: String,
     },
     /// The version that stands in for one in quarantine may go on: the incident about it is closed.
     Acknowledge {
@@ -109,6 +119,8 @@ pub enum PluginCommand {
 pub enum Response {
     /// It was done, and there is nothing to say.
     Done(String),
+    /// To `Pause`: what was begun and is neither verified nor taken back.
+    HalfDone(Vec<HalfDone>),
     /// To `Status`.
     Status(Box<Status>),
     /// To `Incidents`.
@@ -134,6 +146,10 @@ pub struct Status {
     pub mode: salve_model::mode::Mode,
     /// Kill switch.
     pub paused: bool,
+    /// Who turned it on, and why, as far as the file says.
+    pub pause: Option<Pause>,
+    /// What was begun and is neither verified nor taken back.
+    pub half_done: Vec<HalfDone>,
     /// All parts have started.
     pub ready: bool,
     /// OTLP over gRPC.

@@ -257,6 +257,32 @@ async fn a_slow_drip_ends() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Scenario: while a call is under way whose answer does not come, somebody makes the pause file by hand.
+/// Guarantees: the call ends within its bound, which cannot be set to 30 s or more; the next write does not start, at once.
+#[tokio::test]
+async fn a_pause_during_a_call() {
+    let (address, log) = server().await;
+    let mut slow = bench(format!("http://{address}"));
+    slow.config.http_within_ms = 300;
+    let brokers = slow.brokers();
+    let post = request("POST", "/api/slow");
+    let made = planned(&brokers, "call", vec![step(&post), step(&post)]).await.unwrap();
+    let session = crate::bench::execute(&brokers, &made);
+    let pause = async {
+        while log.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        std::fs::write(&slow.config.pause_file, "").unwrap();
+        std::time::Instant::now()
+    };
+    let (answer, paused) = tokio::join!(session.write(Write::HttpSend(post.clone())), pause);
+    assert_eq!(answer, Err(CallError::TimedOut));
+    assert!(paused.elapsed() < Duration::from_secs(5));
+    let asked = std::time::Instant::now();
+    assert_eq!(session.write(Write::HttpSend(post)).await, Err(CallError::Denied(Denied::KillSwitch)));
+    assert!(asked.elapsed() < Duration::from_millis(100) && log.lock().unwrap().len() == 1);
+}
+
 /// Guarantees: a write whose answer did not come is unknown, recorded so, and makes the run uncertain; one that could not
 /// be sent is not.
 #[tokio::test]

@@ -11,7 +11,7 @@ use salve_model::{
 use std::collections::BTreeMap;
 
 /// A world in each state, by name.
-fn states() -> Vec<(&'static str, World)> {
+pub(super) fn states() -> Vec<(&'static str, World)> {
     let build = |way: fn(&mut World) -> &mut World| {
         let mut world = World::new();
         way(&mut world);

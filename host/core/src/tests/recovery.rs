@@ -2,7 +2,7 @@
 //! the same.
 
 use super::world::{World, done, failed, names, plan, proposal, receipt, settings, uncertain};
-use crate::{Effect, Settings};
+use crate::{Effect, Event, Settings};
 use salve_model::{
     incident::{Outcome, Verdict},
     mode::Mode,
@@ -161,6 +161,28 @@ fn a_pause_survives() {
     world.reach_planning().pause().crash();
     assert!(world.core.paused().is_some());
     assert_eq!((world.phase().as_str(), names(&world.effects).as_str()), ("suspended", "watch 1+0"));
+}
+
+/// Scenario: Salve is paused, or resumed, while it is down and a remedy is to be taken back.
+/// Guarantees: it starts as the switch stands then; down time counts as before.
+#[test]
+fn the_switch_is_turned_while_it_is_down() {
+    let mut world = World::new();
+    world.reach_verifying().pause().points("checkout", "errors", true, 10);
+    let resumed = Event::Resumed { by: "ann".into() };
+    let step = world.core.clone().recover_with(Some(&resumed), world.now);
+    assert!(names(&step.effects).contains("undo"));
+    world.resume();
+    assert_eq!(world.phase(), "undoing");
+
+    let mut world = World::new();
+    world.reach_verifying();
+    world.now = world.now.plus_ms(60_000);
+    let paused = Event::Paused { by: "ann".into(), reason: String::new() };
+    let step = world.core.recover_with(Some(&paused), world.now);
+    world.took(step);
+    world.points("checkout", "errors", true, 14);
+    assert_eq!(world.phase(), "undo due", "its time was not over, and nothing starts");
 }
 
 /// Guarantees: a core that is read back from its own bytes is the same core.

@@ -1,5 +1,7 @@
 //! `salve doctor`: looks at everything the daemon will need and says what to do about what is wrong.
 
+mod parts;
+
 use super::{JsonAndConfig, output};
 use crate::{admission::Admission, config::Config, control, daemon};
 use anyhow::Result;
@@ -11,6 +13,7 @@ use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpListener},
     os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::Path,
     process::ExitCode,
     sync::Arc,
 };
@@ -57,7 +60,7 @@ pub fn run(arguments: &JsonAndConfig) -> Result<ExitCode> {
                 "correct the file; examples/salve.toml shows the keys",
             )]
         }
-        Ok(config) => all(&config),
+        Ok(config) => all(&config, &arguments.config.config),
     };
     if arguments.json {
         output::say_json(&checks)?;
@@ -78,9 +81,10 @@ pub fn run(arguments: &JsonAndConfig) -> Result<ExitCode> {
     Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn all(config: &Config) -> Vec<Check> {
+fn all(config: &Config, path: &Path) -> Vec<Check> {
     let mut checks = vec![Check::good("configuration", format!("mode {:?}", config.mode).to_lowercase())];
     checks.push(state_directory(config));
+    checks.extend(parts::refusals(config, path));
     let running = control::ask(&config.control_socket(), &control::Request::Status).is_ok();
     if running {
         checks.push(Check::good("daemon", "running; its ports are its own"));
@@ -134,7 +138,7 @@ fn state_directory(config: &Config) -> Check {
     }
 }
 
-fn tempfile_in(directory: &std::path::Path) -> std::io::Result<()> {
+fn tempfile_in(directory: &Path) -> std::io::Result<()> {
     let path = directory.join(format!("doctor-{}", std::process::id()));
     std::fs::write(&path, b"x")?;
     std::fs::remove_file(path)
@@ -279,13 +283,13 @@ fn targets(config: &Config) -> Vec<Check> {
     checks.extend(tenants(config));
     for process in &config.processes {
         let program = process.command.first().map_or("", String::as_str);
-        if std::path::Path::new(program).is_file() {
+        if Path::new(program).is_file() {
             checks.push(Check::good("processes", format!("`{}` runs {program}", process.name)));
-        } else {
+        } else if Path::new(program).is_absolute() {
             checks.push(Check::bad(
                 "processes",
                 format!("`{}`: there is no program `{program}`", process.name),
-                "the first word of `command` is an absolute path",
+                "install it, or correct the first word of `command`",
             ));
         }
     }

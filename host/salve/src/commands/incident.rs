@@ -1,4 +1,4 @@
-//! `salve incident list`, `show`, `approve`, `reject`, `acknowledge`.
+//! `salve incident list`, `show`, `approve`, `reject`, `undo`, `acknowledge`.
 
 use super::{ConfigArgument, JsonAndConfig, output, user};
 use crate::control::{Request, Response};
@@ -31,6 +31,15 @@ pub enum Command {
     Approve(PlanAnswer),
     /// Say no to the plan that waits: on to the next remedy.
     Reject(PlanAnswer),
+    /// Take the newest remedy of an incident back, whatever came of it. While Salve is paused it waits for `salve resume`; what
+    /// comes next is yours, since Salve tries no further remedy until there are further symptoms.
+    Undo {
+        /// Number of the remedy that you saw, as `salve status` has it. Left out: the newest.
+        #[arg(long)]
+        attempt: Option<u32>,
+        #[command(flatten)]
+        answer: Answer,
+    },
     /// Close an incident about a plugin in quarantine, since the version that stands in will do.
     Acknowledge(Answer),
 }
@@ -85,6 +94,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Approve(answer) => send(answer, true),
         Command::Reject(answer) => send(answer, false),
+        Command::Undo { attempt, answer } => {
+            let by = answer.by.unwrap_or_else(user);
+            super::status::simple(&answer.config, &Request::Undo { id: answer.id, attempt, by })
+        }
         Command::Acknowledge(answer) => {
             let by = answer.by.unwrap_or_else(user);
             super::status::simple(&answer.config, &Request::Acknowledge { id: answer.id, by })

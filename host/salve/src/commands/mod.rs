@@ -1,6 +1,7 @@
 //! The command line. One file per command; standard output is for what was asked, standard error for the rest.
 
 mod doctor;
+mod half_done;
 mod incident;
 mod ledger;
 mod output;
@@ -36,7 +37,8 @@ enum Command {
     Doctor(JsonAndConfig),
     /// How the running daemon is.
     Status(JsonAndConfig),
-    /// Kill switch on: no write starts any more. Survives a restart.
+    /// Kill switch on: no write starts any more. Survives a restart. Lists what is half done, with the command that takes it
+    /// back. The file `paused` in the state folder is the switch: `touch` does the same.
     Pause {
         /// Why, for the ledger.
         #[arg(long, default_value = "")]

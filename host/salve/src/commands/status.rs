@@ -1,8 +1,9 @@
 //! `salve status`, `pause`, `resume`, `reload`.
 
-use super::{ConfigArgument, JsonAndConfig, output, user};
+use super::{ConfigArgument, JsonAndConfig, half_done, output, user};
 use crate::control::{Request, Response, Status};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use salve_capabilities::{KillSwitch, Pause};
 use salve_model::text::escape;
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ fn describe(status: &Status) -> String {
         format!(
             "mode       {:?}{}{}",
             status.mode,
-            if status.paused { " · PAUSED (salve resume)" } else { "" },
+            if status.paused { " · PAUSED" } else { "" },
             if status.ready { "" } else { " · not ready" }
         )
         .to_lowercase(),
@@ -41,6 +42,8 @@ fn describe(status: &Status) -> String {
         format!("ledger     {} entries", status.ledger_entries),
         format!("policies   {}", status.policy_digest.get(..12).unwrap_or("none")),
     ];
+    lines.extend(status.pause.iter().map(paused));
+    lines.extend(half_done::describe(&status.half_done));
     for process in &status.processes {
         let pid = process.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
         lines.push(format!("process    {} {}{pid}", process.name, process.state));
@@ -57,6 +60,21 @@ fn describe(status: &Status) -> String {
     }
     lines.extend(status.problems.iter().map(|problem| format!("problem    {}", escape(problem, 500))));
     lines.join("\n")
+}
+
+/// Who paused, since when, and why, as far as the file says.
+fn paused(pause: &Pause) -> String {
+    let mut line = "paused    ".to_owned();
+    if !pause.by.is_empty() {
+        line.push_str(&format!(" by {}", escape(&pause.by, 200)));
+    }
+    if pause.since_ms > 0 {
+        line.push_str(&format!(" since {}", output::moment(pause.since_ms)));
+    }
+    if !pause.reason.is_empty() {
+        line.push_str(&format!(": {}", escape(&pause.reason, 300)));
+    }
+    format!("{line} · `salve resume` ends it")
 }
 
 /// What found no place among the open incidents (`guards.incidents_open_max`); nothing if all did.
@@ -80,12 +98,24 @@ pub fn pause(config: &ConfigArgument, reason: String) -> Result<ExitCode> {
     let loaded = config.state()?;
     // The file alone stops every write, so it comes first: a daemon that hangs is stopped too.
     std::fs::create_dir_all(&loaded.state_directory)?;
-    std::fs::write(loaded.pause_file(), format!("{} {reason}\n", user()))?;
-    match crate::control::ask(&loaded.control_socket(), &Request::Pause { by: user(), reason }) {
-        Ok(Response::Done(text)) => output::say(&text),
+    let file = loaded.pause_file();
+    KillSwitch::new(&file)
+        .pause(&user(), &reason)
+        .with_context(|| format!("cannot write the pause file `{}`", file.display()))?;
+    let answer = crate::control::ask(&loaded.control_socket(), &Request::Pause { by: user(), reason });
+    let half_done = match answer {
+        Ok(Response::HalfDone(half_done)) => {
+            output::say("paused: no write starts any more, and what is under way ends within 30 s");
+            half_done
+        }
         Ok(_) => bail!("the daemon answered something else"),
-        Err(error) => output::say(&format!("paused by file; no daemon answered ({error})")),
-    }
+        Err(error) => {
+            output::say(&format!("paused by file; no daemon answered ({error})"));
+            half_done::from_ledger(&loaded.ledger_path())
+                .context("paused, but what is half done is not known")?
+        }
+    };
+    half_done::describe(&half_done).iter().for_each(|line| output::say(line));
     Ok(ExitCode::SUCCESS)
 }
 

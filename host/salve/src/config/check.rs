@@ -2,7 +2,8 @@
 
 use super::Config;
 use crate::admission;
-use salve_model::{PluginName, Tenant, text::escape};
+use salve_model::{PluginName, Tenant, grant::Grant, text::escape};
+use salve_plugins::CAPABILITIES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One line per problem; empty if the configuration can be used.
@@ -18,6 +19,7 @@ pub fn problems(config: &Config) -> Vec<String> {
     let processes: BTreeSet<&str> = config.processes.iter().map(|process| process.name.as_str()).collect();
     let channels: BTreeSet<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
     let targets: BTreeSet<&str> = config.targets.iter().map(|target| target.id.0.as_str()).collect();
+    let secrets: BTreeSet<&str> = config.secrets.iter().map(|secret| secret.name.as_str()).collect();
     for target in &config.targets {
         if let Some(process) = &target.process {
             known("target", &target.id.0, "process", process, &processes, &mut problems);
@@ -26,11 +28,20 @@ pub fn problems(config: &Config) -> Vec<String> {
             known("target", &target.id.0, "notify", channel, &channels, &mut problems);
         }
     }
+    for channel in &config.channels {
+        if let Some(secret) = &channel.secret {
+            known("notify", &channel.name, "secret", secret, &secrets, &mut problems);
+        }
+    }
     tenants(config, &mut problems);
     for grant in &config.grants {
         for target in grant.targets.iter().filter(|target| target.0 != "*") {
             known("grant", &grant.plugin.0, "target", &target.0, &targets, &mut problems);
         }
+        if let Some(secret) = grant.http.as_ref().and_then(|http| http.secret.as_ref()) {
+            known("grant", &grant.plugin.0, "secret", secret, &secrets, &mut problems);
+        }
+        verbs(grant, &mut problems);
         if !is_plugin_name(&grant.plugin) {
             problems.push(format!(
                 "grant: `{}` is no plugin name (lower-case ASCII letters, digits and hyphens)",
@@ -59,10 +70,59 @@ pub fn problems(config: &Config) -> Vec<String> {
     problems.extend(config.signals.problems().into_iter().map(|problem| format!("signals: {problem}")));
     let rollout = config.plugins.rollout.problems();
     problems.extend(rollout.into_iter().map(|problem| format!("plugins.rollout: {problem}")));
-    if config.guards.tick_ms == 0 {
-        problems.push("guards.tick_ms must be at least 1".into());
+    let plugins = &config.plugins;
+    for (key, value) in [
+        ("guards.tick_ms", config.guards.tick_ms),
+        ("plugins.component_bytes_max", plugins.component_bytes_max),
+        ("plugins.instances_max", plugins.instances_max.into()),
+        ("plugins.calls_max", plugins.calls_max.into()),
+        ("plugins.stack_bytes", plugins.stack_bytes.into()),
+        ("plugins.quarantine_traps", plugins.quarantine_traps.into()),
+    ] {
+        if value == 0 {
+            problems.push(format!("{key} must be at least 1"));
+        }
     }
     problems
+}
+
+/// Capability and verbs of a grant: what is misspelt would grant nothing, and nobody would be told.
+fn verbs(grant: &Grant, problems: &mut Vec<String>) {
+    let (plugin, name) = (&grant.plugin.0, &grant.capability);
+    let Some(capability) = CAPABILITIES.iter().find(|known| known.name == name) else {
+        let names: BTreeSet<&str> = CAPABILITIES.iter().map(|known| known.name).collect();
+        problems.push(format!(
+            "grant `{plugin}`: there is no capability `{}`{}",
+            escape(name, 60),
+            nearest_of(name, &names)
+        ));
+        return;
+    };
+    let known: BTreeSet<&str> = capability.verbs().collect();
+    for verb in grant.verbs.iter().filter(|verb| *verb != "*" && !known.contains(verb.as_str())) {
+        problems.push(format!(
+            "grant `{plugin}`: `{name}` has no verb `{}`{}",
+            escape(verb, 60),
+            nearest_of(verb, &known)
+        ));
+    }
+}
+
+/// What was probably meant, or all there is.
+fn nearest_of(name: &str, names: &BTreeSet<&str>) -> String {
+    nearest(name, names).map_or_else(
+        || format!("; there are {}", names.iter().copied().collect::<Vec<_>>().join(", ")),
+        |known| format!("; did you mean `{known}`?"),
+    )
+}
+
+fn nearest<'a>(name: &str, names: &BTreeSet<&'a str>) -> Option<&'a str> {
+    names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), *known))
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .filter(|(similarity, _)| *similarity > 0.7)
+        .map(|(_, known)| known)
 }
 
 /// Names of tenants, and grants on targets of another one.
@@ -143,11 +203,6 @@ fn known(
     if names.contains(name) {
         return;
     }
-    let nearest = names
-        .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .filter(|(similarity, _)| *similarity > 0.7)
-        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+    let nearest = nearest(name, names).map_or_else(String::new, |known| format!("; did you mean `{known}`?"));
     problems.push(format!("{table} `{owner}`: there is no [[{kind}]] `{name}`{nearest}"));
 }

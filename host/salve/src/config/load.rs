@@ -254,4 +254,34 @@ mod tests {
           - escalation `channel`: there is no [[notify]] `pager`
         ");
     }
+
+    /// Guarantees: a misspelt capability, verb or name of a secret is refused, with the nearest that there is.
+    #[test]
+    fn misspelt_grants_are_refused() {
+        let grant = |capability: &str, verb: &str, more: &str| {
+            format!(
+                "[[grant]]\nplugin = 'p'\ncapability = '{capability}'\nverbs = ['{verb}']\ntargets = ['*']\n{more}"
+            )
+        };
+        let http = "http = { methods = ['GET'], paths = ['/'], secret = 'ap' }\n";
+        let text = [
+            grant("confg", "get", ""),
+            grant("shell", "run", ""),
+            grant("process", "resart", ""),
+            grant("config", "erase", ""),
+            grant("config", "*", ""),
+            grant("http", "get", http),
+            "[[secret]]\nname = 'api'\nenv = 'API'\n".into(),
+            "[[notify]]\nname = 'pager'\nurl = 'http://127.0.0.1'\ntemplate = '{}'\nsecret = 'apy'\n".into(),
+        ];
+        insta::assert_snapshot!(load_text(&text.concat(), &[]).unwrap_err(), @r"
+        the configuration `/salve.toml` cannot be used:
+          - notify `pager`: there is no [[secret]] `apy`; did you mean `api`?
+          - grant `p`: there is no capability `confg`; did you mean `config`?
+          - grant `p`: there is no capability `shell`; there are config, http, notify, process
+          - grant `p`: `process` has no verb `resart`; did you mean `restart`?
+          - grant `p`: `config` has no verb `erase`; there are get, history, keys, set
+          - grant `p`: there is no [[secret]] `ap`; did you mean `api`?
+        ");
+    }
 }

@@ -226,6 +226,20 @@ pub struct PluginsConfig {
     pub compile_memory_bytes: u64,
     /// How long compiling a component may take, in milliseconds. Default: 300,000.
     pub compile_timeout_ms: u64,
+    /// Compiled components are kept up to this size, in bytes; the least recently written leave first. Default: 1 GiB.
+    pub cache_bytes_max: u64,
+    /// Largest component that is read, in bytes. Default: 64 MiB.
+    pub component_bytes_max: u64,
+    /// Most instances of plugins alive at one time, detectors included. Default: 200.
+    pub instances_max: u32,
+    /// Most calls of agents and actions at one time; more wait for their turn. Default: 32.
+    pub calls_max: u32,
+    /// Stack of an instance, in bytes. Default: 1 MiB.
+    pub stack_bytes: u32,
+    /// Traps (and limits passed) of one plugin within `quarantine_window_ms` after which it is not called any more. Default: 3.
+    pub quarantine_traps: u32,
+    /// See `quarantine_traps`, in milliseconds. Default: 600,000.
+    pub quarantine_window_ms: u64,
     /// Agents in the order in which they are asked; the first that names a cause is heard. Empty: all, by name.
     pub agents: Vec<String>,
     /// Time between two snapshots of detectors' state, in milliseconds.
@@ -251,6 +265,13 @@ impl Default for PluginsConfig {
             cache_directory: None,
             compile_memory_bytes: host.compile_memory_bytes,
             compile_timeout_ms: host.compile_timeout_ms,
+            cache_bytes_max: host.cache_bytes_max,
+            component_bytes_max: host.component_bytes_max,
+            instances_max: host.instances_max,
+            calls_max: host.calls_max,
+            stack_bytes: host.stack_bytes,
+            quarantine_traps: host.quarantine_traps,
+            quarantine_window_ms: host.quarantine_window_ms,
             agents: Vec::new(),
             snapshot_ms: 60_000,
             limits: salve_plugins::LimitSettings::default(),

@@ -77,7 +77,7 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
     match request {
         Request::Status => Response::Status(Box::new(daemon.status().await)),
         Request::Pause { by, reason } => match daemon.pause(by, reason).await {
-            Ok(()) => Response::Done("paused: no write starts any more".into()),
+            Ok(half_done) => Response::HalfDone(half_done),
             Err(error) => Response::Error(format!("{error:#}")),
         },
         Request::Resume { by } => match daemon.resume(by).await {
@@ -110,6 +110,10 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             Err(why) => Response::Error(why),
         },
         Request::Acknowledge { id, by } => match daemon.acknowledge(id, by).await {
+            Ok(done) => Response::Done(done),
+            Err(why) => Response::Error(why),
+        },
+        Request::Undo { id, attempt, by } => match daemon.undo(id, attempt, by).await {
             Ok(done) => Response::Done(done),
             Err(why) => Response::Error(why),
         },

@@ -6,7 +6,7 @@
 //! - if the ledger cannot be written, no effect happens and the daemon stops: it must not act without a record
 //! - the core is touched by this task only; others see copies
 
-use super::{clock::Clock, effects::Effects};
+use super::{clock::Clock, effects::Effects, pause::Switch};
 use salve_core::{Core, Effect, Event, Step};
 use salve_ledger::{EntryKind, LedgerError, LedgerHandle, NewEntry};
 use salve_model::{Tenant, incident::IncidentId, time::Now};
@@ -45,6 +45,7 @@ pub struct Driver {
     ledger: LedgerHandle,
     clock: Clock,
     effects: Effects,
+    switch: Switch,
 }
 
 impl Driver {
@@ -57,6 +58,7 @@ impl Driver {
         ledger: LedgerHandle,
         clock: Clock,
         effects: Effects,
+        switch: Switch,
     ) -> anyhow::Result<Self> {
         use anyhow::Context;
         let mut core = Core::new();
@@ -66,7 +68,7 @@ impl Driver {
             )?;
             core.apply(&transition);
         }
-        Ok(Self { core, ledger, clock, effects })
+        Ok(Self { core, ledger, clock, effects, switch })
     }
 
     /// Takes up what a crash cut off, then handles events until the channel closes.
@@ -79,25 +81,38 @@ impl Driver {
         mut questions: mpsc::Receiver<Question>,
     ) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let step = self.core.recover(now);
+        let step = self.core.recover_with(self.switch.news(&self.core).as_ref(), now);
         self.carry_out(json!("recover"), now, step).await?;
         loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
-                Some(question) = questions.recv() => {
-                    question(&self.core);
-                    continue;
+            tokio::select! {
+                event = events.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.follow_switch().await?;
+                    self.take(&event).await?;
                 }
-            };
-            let Some(event) = event else { return Ok(()) };
-            let now = self.clock.now();
-            let step = self.core.step(&event, now);
-            if step.transitions.is_empty() && step.effects.is_empty() {
-                continue;
+                Some(question) = questions.recv() => {
+                    self.follow_switch().await?;
+                    question(&self.core);
+                }
             }
-            let input = recordable(&event);
-            self.carry_out(input, now, step).await?;
         }
+    }
+
+    /// The core learns of the kill switch before it decides anything else: what it starts would only be denied.
+    async fn follow_switch(&mut self) -> Result<(), LedgerError> {
+        match self.switch.news(&self.core) {
+            Some(event) => self.take(&event).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn take(&mut self, event: &Event) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let step = self.core.step(event, now);
+        if step.transitions.is_empty() && step.effects.is_empty() {
+            return Ok(());
+        }
+        self.carry_out(recordable(event), now, step).await
     }
 
     async fn carry_out(&mut self, input: Value, now: Now, step: Step) -> Result<(), LedgerError> {

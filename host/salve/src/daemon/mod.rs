@@ -13,6 +13,7 @@ mod effects;
 mod health;
 mod journal;
 mod notes;
+mod pause;
 mod process_up;
 mod reload;
 mod rollout;
@@ -87,6 +88,7 @@ pub struct Daemon {
     telling_of_plugins: tokio::sync::Mutex<()>,
     escalation: Arc<RwLock<Option<String>>>,
     questions: Questions,
+    switch: pause::Switch,
     ready: Arc<AtomicBool>,
     stopping: watch_channel::Sender<bool>,
     /// OTLP over gRPC, OTLP over HTTP, health.
@@ -180,11 +182,13 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         concerned: Arc::default(),
     };
     let recorded = LedgerReader::open(config.ledger_path())?;
+    let switch = pause::Switch::new(&config.pause_file());
     let driver = Driver::recover(
         recorded.transitions().map(|entry| entry.map(|entry| entry.payload.unwrap_or_default())),
         ledger.clone(),
         clock.clone(),
         effects,
+        switch.clone(),
     )?;
     let (questions, question_queue) = Questions::new();
 
@@ -221,6 +225,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         telling_of_plugins: tokio::sync::Mutex::default(),
         escalation,
         questions,
+        switch,
         ready,
         stopping,
         listeners,
@@ -331,25 +336,6 @@ impl Daemon {
         self.signals
             .select_by(config.targets.iter().flat_map(|target| target.select.keys().cloned()).collect());
         self.send(Event::Configured { settings: config.settings(), targets: self.brokers.targets() }).await;
-        if let Some(pause) = self.brokers.paused() {
-            self.send(Event::Paused { by: pause.by, reason: pause.reason }).await;
-        }
-    }
-
-    /// Kill switch on: the file first, since every write looks at it.
-    pub async fn pause(&self, by: String, reason: String) -> Result<()> {
-        self.brokers.pause(&by, &reason).context("cannot write the pause file")?;
-        tracing::warn!(by, reason, "Paused.");
-        self.send(Event::Paused { by, reason }).await;
-        Ok(())
-    }
-
-    /// Kill switch off.
-    pub async fn resume(&self, by: String) -> Result<()> {
-        self.brokers.resume().context("cannot remove the pause file")?;
-        tracing::warn!(by, "Resumed.");
-        self.send(Event::Resumed { by }).await;
-        Ok(())
     }
 
     /// A person has seen an incident about a plugin.
@@ -465,12 +451,12 @@ impl Daemon {
                 (signals.tenants().into_iter().flat_map(named).collect::<Vec<String>>(), counters)
             })
             .await;
-        let (incidents_open, paused, core_counts) = self
+        let (incidents_open, half_done, core_counts) = self
             .questions
             .ask(|core| {
                 (
                     core.incidents().iter().filter(|incident| incident.closed.is_none()).count(),
-                    core.paused().is_some(),
+                    core.half_done(),
                     *core.counts(),
                 )
             })
@@ -483,12 +469,15 @@ impl Daemon {
         problems.extend(self.rollout_problems());
         let now = self.clock.now();
         let processes = self.brokers.unit_states();
+        let pause = self.switch.paused();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_ms: now.0.saturating_sub(self.started_ms),
             mode: self.config().mode,
-            paused: paused || self.brokers.paused().is_some(),
+            paused: pause.is_some(),
+            pause,
+            half_done,
             ready: self.ready.load(Ordering::Relaxed),
             otlp_grpc_address: self.listener(0),
             otlp_http_address: self.listener(1),

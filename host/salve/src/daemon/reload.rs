@@ -41,6 +41,13 @@ pub fn host_config(config: &Config) -> HostConfig {
         compile_memory_bytes: config.plugins.compile_memory_bytes,
         compile_timeout_ms: config.plugins.compile_timeout_ms,
         count_fuel: config.plugins.count_fuel,
+        cache_bytes_max: config.plugins.cache_bytes_max,
+        component_bytes_max: config.plugins.component_bytes_max,
+        instances_max: config.plugins.instances_max,
+        calls_max: config.plugins.calls_max,
+        stack_bytes: config.plugins.stack_bytes,
+        quarantine_traps: config.plugins.quarantine_traps,
+        quarantine_window_ms: config.plugins.quarantine_window_ms,
         ..HostConfig::new(
             config.plugins.cache_directory.clone().unwrap_or_else(|| config.state_directory.join("compiled")),
         )
@@ -54,9 +61,6 @@ fn this_program() -> CompilerProgram {
 
 /// What the brokers need to know.
 pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAddr]) -> BrokersConfig {
-    // Who could change a publisher's key could make any plugin a trusted one.
-    let key_files = config.publishers.iter().filter(|publisher| !publisher.is_inline());
-    let key_files = key_files.map(|publisher| PathBuf::from(&publisher.key));
     BrokersConfig {
         mode: config.mode,
         units: config.processes.clone(),
@@ -66,16 +70,7 @@ pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAd
         secrets: config.secrets.clone(),
         state_dir: config.state_directory.join("brokers"),
         pause_file: config.pause_file(),
-        protected: vec![
-            config.state_directory.clone(),
-            config_path.to_owned(),
-            config.plugins.directory.clone(),
-            config.lock_path(),
-            config.policies.directory.clone(),
-        ]
-        .into_iter()
-        .chain(key_files)
-        .collect(),
+        protected: own_files(config, config_path),
         protected_addresses: listeners.to_vec(),
         config_good_after_ms: config.config_files.good_after_ms,
         config_recheck_ms: config.config_files.recheck_ms,
@@ -83,6 +78,31 @@ pub fn brokers_config(config: &Config, config_path: &Path, listeners: &[SocketAd
         config_backups_max: config.config_files.backups_max,
         ..BrokersConfig::default()
     }
+}
+
+/// Salve's own files and folders, which no broker touches, whatever is granted.
+fn own_files(config: &Config, config_path: &Path) -> Vec<PathBuf> {
+    // Who could change a publisher's key could make any plugin a trusted one.
+    let keys = config.publishers.iter().filter(|publisher| !publisher.is_inline());
+    // Compiled components are native code.
+    let compiled = config.plugins.cache_directory.iter().cloned();
+    let tls = config.otlp.tls.iter().flat_map(|tls| [tls.cert_path.clone(), tls.key_path.clone()]);
+    let tokens = config.otlp.tokens.iter().filter_map(|token| token.token_path.clone());
+    let secrets = config.secrets.iter().filter_map(|secret| secret.file.clone());
+    [
+        config.state_directory.clone(),
+        config_path.to_owned(),
+        config.plugins.directory.clone(),
+        config.lock_path(),
+        config.policies.directory.clone(),
+    ]
+    .into_iter()
+    .chain(keys.map(|publisher| PathBuf::from(&publisher.key)))
+    .chain(compiled)
+    .chain(tls)
+    .chain(tokens)
+    .chain(secrets)
+    .collect()
 }
 
 /// Keys whose change is not in force until the daemon starts again.
@@ -98,6 +118,13 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("plugins.compile_timeout_ms", before.compile_timeout_ms != after.compile_timeout_ms),
         ("plugins.snapshot_ms", before.snapshot_ms != after.snapshot_ms),
         ("plugins.limits", (&before.limits, &before.limits_of) != (&after.limits, &after.limits_of)),
+        ("plugins.cache_bytes_max", before.cache_bytes_max != after.cache_bytes_max),
+        ("plugins.component_bytes_max", before.component_bytes_max != after.component_bytes_max),
+        ("plugins.instances_max", before.instances_max != after.instances_max),
+        ("plugins.calls_max", before.calls_max != after.calls_max),
+        ("plugins.stack_bytes", before.stack_bytes != after.stack_bytes),
+        ("plugins.quarantine_traps", before.quarantine_traps != after.quarantine_traps),
+        ("plugins.quarantine_window_ms", before.quarantine_window_ms != after.quarantine_window_ms),
         ("plugins.count_fuel", before.count_fuel != after.count_fuel),
     ]
     .into_iter()
@@ -261,12 +288,51 @@ mod tests {
             ("limits.cpu_ms = 7", &["plugins.limits"]),
             ("limits_of.a.cpu_ms = 7", &["plugins.limits"]),
             ("count_fuel = true", &["plugins.count_fuel"]),
+            ("cache_bytes_max = 7", &["plugins.cache_bytes_max"]),
+            ("component_bytes_max = 7", &["plugins.component_bytes_max"]),
+            ("instances_max = 7", &["plugins.instances_max"]),
+            ("calls_max = 7", &["plugins.calls_max"]),
+            ("stack_bytes = 7", &["plugins.stack_bytes"]),
+            ("quarantine_traps = 7", &["plugins.quarantine_traps"]),
+            ("quarantine_window_ms = 7", &["plugins.quarantine_window_ms"]),
             ("agents = ['a']", &[]),
         ] {
             let new = parse(&format!("[plugins]\n{text}\n"));
             assert_eq!(needing_restart(&old, &new), keys, "{text}");
             let host_changed = host_config(&old) != host_config(&new);
-            assert!(!host_changed || !keys.is_empty(), "{text}");
+            let is_of_host = !keys.is_empty() && keys != ["plugins.snapshot_ms"];
+            assert_eq!(host_changed, is_of_host, "{text}");
+        }
+    }
+
+    /// Guarantees: no file that says what Salve may do, what it runs or what it must keep to itself can be a target.
+    #[test]
+    fn own_files_are_no_targets() {
+        let text = "state_directory = '/s/state'\n\
+            [plugins]\ndirectory = '/s/plugins'\nlock_file = '/s/lock'\ncache_directory = '/s/compiled'\n\
+            [policies]\ndirectory = '/s/policies'\n[[publisher]]\nname = 'a'\nkey = '/s/a.pem'\n\
+            [otlp.tls]\ncert_path = '/s/cert.pem'\nkey_path = '/s/key.pem'\n[[otlp.tokens]]\ntoken_path = '/s/token'\n\
+            [[secret]]\nname = 'b'\nfile = '/s/secret'\n";
+        let own = [
+            "salve.toml",
+            "state/paused",
+            "plugins/a.wasm",
+            "lock",
+            "compiled/a",
+            "policies/a.rhai",
+            "a.pem",
+        ];
+        for file in own.into_iter().chain(["cert.pem", "key.pem", "token", "secret"]) {
+            let target = format!(
+                "[[target]]\nid = 't'\nconfig = {{ file = '/s/{file}', format = 'toml', keys = ['*'] }}\n"
+            );
+            let config: Config = toml::from_str(&format!("{text}{target}")).unwrap();
+            let problems =
+                salve_capabilities::problems(&brokers_config(&config, Path::new("/s/salve.toml"), &[]));
+            assert!(
+                problems.len() == 1 && problems[0].problem.contains("one of Salve's own files"),
+                "{file}: {problems:?}"
+            );
         }
     }
 }

@@ -70,6 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         running: &running,
         entries: &entries,
         now_ms: unix_ms(),
+        ledger_since_ms: ledger_since(&config)?,
     });
     if arguments.json {
         let mut object: serde_json::Map<_, _> =
@@ -158,6 +159,16 @@ fn entries(config: &Config, name: &str) -> Result<Vec<Entry>> {
             .is_some_and(|plugin| plugin == name)
     });
     Ok(entries)
+}
+
+/// When the ledger begins; none if there is none.
+fn ledger_since(config: &Config) -> Result<Option<u64>> {
+    if !config.ledger_path().exists() {
+        return Ok(None);
+    }
+    let reader = LedgerReader::open(config.ledger_path()).context("cannot read the ledger")?;
+    let first = reader.stream(Filter { limit: Some(1), ..Filter::default() }).next().transpose()?;
+    Ok(first.map(|entry| entry.now_ms))
 }
 
 /// What a recording says that the plugin did.

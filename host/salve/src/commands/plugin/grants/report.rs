@@ -1,7 +1,11 @@
 //! What a plugin can do, in at most eight lines.
 
 use super::{Component, UNUSED_AFTER_MS};
-use crate::{commands::plugin::verify, config::Config, control::PluginStatus};
+use crate::{
+    commands::{output, plugin::verify},
+    config::Config,
+    control::PluginStatus,
+};
 use salve_capabilities::TargetConfig;
 use salve_ledger::{Entry, EntryKind};
 use salve_model::{
@@ -24,6 +28,8 @@ pub(super) struct Facts<'a> {
     pub(super) running: &'a [PluginStatus],
     pub(super) entries: &'a [Entry],
     pub(super) now_ms: u64,
+    /// Time of the ledger's first entry; none if there is none.
+    pub(super) ledger_since_ms: Option<u64>,
 }
 
 /// One capability of one grant on one target.
@@ -247,6 +253,17 @@ fn not_granted(facts: &Facts<'_>, manifest: Option<&Manifest>) -> Vec<String> {
 /// Writes that are granted and were not made of late. Reads are not recorded.
 fn unused(facts: &Facts<'_>, reach: &[Reach<'_>]) -> String {
     let since = facts.now_ms.saturating_sub(UNUSED_AFTER_MS);
+    if !reach.iter().any(|reach| reach.verbs.iter().any(|verb| reach.capability.writes.contains(verb))) {
+        return "no writes are granted".into();
+    }
+    match facts.ledger_since_ms {
+        Some(began) if began <= since => {}
+        Some(began) => {
+            let until = output::moment(began.saturating_add(UNUSED_AFTER_MS));
+            return format!("not known before {until}, when the ledger is 30 days old");
+        }
+        None => return "not known: there is no ledger yet".into(),
+    }
     let used: BTreeSet<(String, String, TargetId)> = facts
         .entries
         .iter()
@@ -262,11 +279,7 @@ fn unused(facts: &Facts<'_>, reach: &[Reach<'_>]) -> String {
             (!used.contains(&key)).then(|| format!("{}.{verb} on {}", reach.capability.name, reach.target.id))
         })
     }));
-    if unused.is_empty() {
-        "no granted write for 30 days or more".into()
-    } else {
-        format!("for 30 days: {unused}")
-    }
+    if unused.is_empty() { "all were used within 30 days".into() } else { format!("for 30 days: {unused}") }
 }
 
 fn list(items: impl IntoIterator<Item = String>) -> String {
@@ -276,4 +289,56 @@ fn list(items: impl IntoIterator<Item = String>) -> String {
 
 fn or(text: String, otherwise: &str) -> String {
     if text.is_empty() { otherwise.into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a grant is called unused only once the ledger could show its use for 30 days; a write within them counts, an
+    /// older one does not; if all were used, that is said.
+    #[test]
+    fn unused_grants() {
+        let config: Config = toml::from_str(
+            "[[target]]\nid = 'shop'\nprocess = 'shop'\n\
+             [[grant]]\nplugin = 'p'\ncapability = 'process'\nverbs = ['*']\ntargets = ['shop']\n",
+        )
+        .unwrap();
+        let day = 24 * 3_600_000;
+        let write = |now_ms: u64| Entry {
+            seq: 1,
+            now_ms,
+            tenant: salve_model::Tenant::default(),
+            incident: None,
+            kind: EntryKind::WriteIntent,
+            schema_version: 1,
+            answers: None,
+            hash: String::new(),
+            payload: Some(
+                serde_json::json!({ "plugin": "p", "call": { "capability": "process", "verb": "restart",
+                "target": "shop", "arguments": "{}" } }),
+            ),
+        };
+        let said = |verbs: Vec<&'static str>, ledger_since_ms, entries: &[Entry]| {
+            let facts = Facts {
+                name: "p",
+                config: &config,
+                component: None,
+                running: &[],
+                entries,
+                now_ms: 100 * day,
+                ledger_since_ms,
+            };
+            let capability = CAPABILITIES.iter().find(|known| known.name == "process").unwrap();
+            let reach = Reach { grant: &config.grants[0], capability, target: &config.targets[0], verbs };
+            unused(&facts, &[reach])
+        };
+        let restart = || vec!["restart"];
+        assert_eq!(said(restart(), None, &[]), "not known: there is no ledger yet");
+        assert!(said(restart(), Some(71 * day), &[]).starts_with("not known before 1970-04-12"));
+        assert_eq!(said(restart(), Some(70 * day), &[]), "for 30 days: process.restart on shop");
+        assert_eq!(said(restart(), Some(0), &[write(69 * day)]), "for 30 days: process.restart on shop");
+        assert_eq!(said(restart(), Some(0), &[write(99 * day)]), "all were used within 30 days");
+        assert_eq!(said(vec!["status"], Some(0), &[]), "no writes are granted");
+    }
 }
