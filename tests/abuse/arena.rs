@@ -377,7 +377,7 @@ impl Arena {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Notes of the ledger that belong to no incident, as JSON lines.
+    /// Notes of the ledger, as JSON lines.
     pub fn notes(&self) -> Result<String> {
         let output = self.daemon.salve(&["ledger", "show", "--json", "--limit", "1000000"])?;
         let text = String::from_utf8(output.stdout)?;
