@@ -10,6 +10,7 @@ mod control;
 mod detectors;
 mod driver;
 mod effects;
+mod erasure;
 mod health;
 mod journal;
 mod notes;
@@ -180,12 +181,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         concerned: Arc::default(),
     };
     let recorded = LedgerReader::open(config.ledger_path())?;
-    let driver = Driver::recover(
-        recorded.transitions().map(|entry| entry.map(|entry| entry.payload.unwrap_or_default())),
-        ledger.clone(),
-        clock.clone(),
-        effects,
-    )?;
+    let driver = Driver::recover(recorded.transitions(), ledger.clone(), clock.clone(), effects)?;
     let (questions, question_queue) = Questions::new();
 
     let (detector_commands, detector_queue) = mpsc::channel(ROUNDS_WAITING);
