@@ -123,7 +123,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             };
             for entry in reader.entries(filter)? {
                 if json {
-                    output::say(&serde_json::to_string(&entry)?);
+                    output::say_json_line(&entry)?;
                 } else {
                     let payload =
                         entry.payload.as_ref().map_or_else(|| "(erased)".into(), ToString::to_string);
