@@ -39,7 +39,7 @@ fn gets(name: &'static str, path: &str, answered: bool, change: impl FnOnce(&mut
 }
 
 /// The same call, refused: the ledger has the refusal with these words of its reason.
-fn refused(
+pub fn refused(
     name: &'static str,
     path: &str,
     why: &'static str,
@@ -98,7 +98,11 @@ fn requests() -> Vec<Attack> {
         refused("header-split", "/api", "something other than visible ASCII", |attack| {
             call(attack, "GET", "/api", Some(("x-reason", "a\r\nx-admin: 1".into())));
         }),
-        refused("no-http-grant", "/api", "not-granted", |attack| attack.grants = vec![MAY_SET_POOL]),
+        refused("no-http-grant", "/api", "not-granted", |attack| {
+            attack.grants = vec![MAY_SET_POOL];
+            // What the operator can paste.
+            attack.ledger.push("[[grant]]");
+        }),
         refused("reads-while-planning", "/api", "safe_read", |attack| {
             attack.guest.plan = std::mem::take(&mut attack.guest.execute);
             attack.ledger.retain(|words| *words != "next_remedy");
@@ -117,6 +121,9 @@ fn requests() -> Vec<Attack> {
             attack.guest.capabilities.push(("notify", vec!["send"]));
             attack.guest.execute = vec![Does::Notify(attack.guest.name.into(), "free text to everybody")];
             attack.log = vec!["call 0 of notify.send: no."];
+            attack.target = "notify = \"everybody\"\n";
+            attack.more = "[[notify]]\nname = \"everybody\"\nurl = \"http://FORBIDDEN/\"\n\
+                address_ranges = [\"loopback\"]\ntemplate = '{\"text\": \"{summary}\"}'\n";
         }),
     ]
 }
