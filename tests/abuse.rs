@@ -3,7 +3,8 @@
 //! Each attack is a test of its own, by name. For each: it ends within its limits, it can be seen (ledger, log,
 //! `salve plugin list`), and `control`, a service that is broken and healed all the while, is healed during it. After the
 //! attacks a second list of tests looks at what is left: no export was lost, nothing was reached that was not granted, no
-//! memory is kept, the ledger is intact, and the daemon still heals.
+//! memory is kept, the ledger is intact, and the daemon still heals. A second, smaller round is the same against a daemon that
+//! is not for development.
 //!
 //! `cargo test -p salve-tests --test abuse -- NAME` runs single attacks; `--list` names them.
 
@@ -35,10 +36,16 @@ mod loading;
 mod network;
 #[path = "abuse/operator.rs"]
 mod operator;
+#[path = "abuse/privacy.rs"]
+mod privacy;
 #[path = "abuse/senders.rs"]
 mod senders;
 #[path = "abuse/server.rs"]
 mod server;
+#[path = "abuse/strict.rs"]
+mod strict;
+#[path = "abuse/systems.rs"]
+mod systems;
 #[path = "abuse/traces_left.rs"]
 mod traces_left;
 #[path = "abuse/trust.rs"]
@@ -46,7 +53,7 @@ mod trust;
 
 use arena::Arena;
 use attack::Attack;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use std::sync::{Arc, OnceLock};
 
 /// Attacks under way at one time. More would be kinder to the clock and harder to read.
@@ -55,28 +62,35 @@ const AT_ONCE: usize = 4;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let attacks: Arc<Vec<Attack>> = Arc::new(
-        [
-            loading::attacks(),
-            detectors::attacks(),
-            agents::attacks(),
-            actions::attacks(),
-            network::attacks(),
-            senders::attacks(),
-            trust::attacks(),
-            fairness::attacks(),
-            operator::attacks(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-    );
+    let themes = [
+        loading::attacks(),
+        detectors::attacks(),
+        agents::attacks(),
+        actions::attacks(),
+        network::attacks(),
+        systems::attacks(),
+        senders::attacks(),
+        trust::attacks(),
+        privacy::attacks(),
+        fairness::attacks(),
+        operator::attacks(),
+    ];
+    let attacks = themes.into_iter().flatten().collect();
+    let mut conclusions = all_on_one(&arguments, attacks, true);
+    conclusions.extend(all_on_one(&arguments, strict::attacks(), false));
+    conclusions.iter().for_each(Conclusion::exit_if_failed);
+}
+
+/// Carries out attacks on a daemon of their own, where unsigned plugins load (`dev`) or do not.
+fn all_on_one(arguments: &Arguments, attacks: Vec<Attack>, dev: bool) -> Vec<Conclusion> {
+    let attacks = Arc::new(attacks);
     let arena: Arc<OnceLock<Result<Arena, String>>> = Arc::default();
     let trial = |index: usize| {
         let (attacks, arena) = (attacks.clone(), arena.clone());
         Trial::test(attacks[index].name.clone(), move || {
-            let started = arena.get_or_init(|| Arena::start(&attacks).map_err(|error| format!("{error:#}")));
-            let arena = started
+            let start = || Arena::start(&attacks, dev).map_err(|error| format!("{error:#}"));
+            let arena = arena
+                .get_or_init(start)
                 .as_ref()
                 .map_err(|error| Failed::from(format!("the daemon did not start: {error}")))?;
             attacks[index].run(arena).map_err(|error| Failed::from(format!("{error:#}")))
@@ -85,26 +99,22 @@ fn main() {
     // Those on what all others share come last, one by one.
     let (alone, together): (Vec<usize>, Vec<usize>) =
         (0..attacks.len()).partition(|index| attacks[*index].is_alone());
-    let conclusion = libtest_mimic::run(&arguments, together.into_iter().map(trial).collect());
     let one_by_one = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let conclusion_alone = libtest_mimic::run(&one_by_one, alone.into_iter().map(trial).collect());
-
+    let mut conclusions = vec![
+        libtest_mimic::run(arguments, together.into_iter().map(trial).collect()),
+        libtest_mimic::run(&one_by_one, alone.into_iter().map(trial).collect()),
+    ];
     // Only what was started can have left something.
-    let Some(Ok(arena)) = Arc::into_inner(arena).and_then(OnceLock::into_inner) else {
-        conclusion.exit_if_failed();
-        conclusion_alone.exit();
-    };
-    let arena = Arc::new(arena);
-    let after = Arguments { filter: None, exact: false, test_threads: Some(1), ..arguments };
-    let checks = traces_left::checks().into_iter().map(|(name, check)| {
-        let (arena, attacks) = (arena.clone(), attacks.clone());
-        Trial::test(format!("afterwards::{name}"), move || {
-            check(&arena, &attacks).map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    });
-    let last = libtest_mimic::run(&after, checks.collect());
-    drop(arena);
-    conclusion.exit_if_failed();
-    conclusion_alone.exit_if_failed();
-    last.exit();
+    if let Some(Ok(arena)) = Arc::into_inner(arena).and_then(OnceLock::into_inner) {
+        let arena = Arc::new(arena);
+        let checks = traces_left::checks(arguments.filter.is_none()).into_iter().map(|(name, check)| {
+            let (arena, attacks) = (arena.clone(), attacks.clone());
+            Trial::test(format!("afterwards::{name}"), move || {
+                check(&arena, &attacks).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        });
+        let after = Arguments { filter: None, exact: false, ..one_by_one };
+        conclusions.push(libtest_mimic::run(&after, checks.collect()));
+    }
+    conclusions
 }

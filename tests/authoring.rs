@@ -247,6 +247,54 @@ fn real_brokers_are_read_only() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: an action calls a real server, whose answer is private, and is recorded.
+/// Guarantees: neither what was sent nor what was answered is in the recording; replaying it says what is missing; with
+/// `--with-bodies` it is there, and the replay does what the run did.
+#[test]
+fn recordings_leave_bodies_out() -> Result<()> {
+    let desk = Desk::new()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut request = [0; 4_096];
+            // What it asks for does not matter.
+            drop(std::io::Read::read(&mut socket, &mut request));
+            let answer = "HTTP/1.1 200 OK\r\nx-private: s3cr3t\r\ncontent-length: 13\r\nconnection: close\r\n\r\nprivate s3cr3t";
+            drop(std::io::Write::write_all(&mut socket, answer.as_bytes()));
+        }
+    });
+    let example = salve_tests::root().join("examples/rollback-deployment-rust");
+    let sdk = salve_tests::root().join("sdk/rust");
+    fs::write(desk.path("a.wasm"), salve_tests::components::built(&example, &[&sdk]))?;
+    let config = format!(
+        "state_directory = 'state'\n[plugins]\ndev = true\n[[target]]\nid = 'checkout-deployment'\n\
+         select = {{ 'k8s.namespace.name' = 'shop', 'k8s.deployment.name' = 'checkout' }}\n\
+         http = {{ base_url = 'http://{address}', address_ranges = ['loopback'] }}\n\
+         [[grant]]\nplugin = 'rollback-deployment'\ncapability = 'http'\nverbs = ['get']\n\
+         targets = ['checkout-deployment']\nhttp = {{ methods = ['GET'], paths = ['/apis'], safe_read = true }}\n"
+    );
+    fs::write(desk.path("salve.toml"), config)?;
+    let [file, config, case] =
+        ["a.wasm", "salve.toml", "case.json"].map(|name| desk.path(name).display().to_string());
+    let request = example.join("recorded/incident.json").display().to_string();
+    let run = ["run", &file, "--call", "plan", "--request", &request, "--config", &config, "--record", &case];
+    // What the server says is no deployment.
+    desk.salve(&run)?.failed(1, &["recorded in"]);
+    let recording = fs::read_to_string(&case)?;
+    ensure!(recording.contains("\"x-private\"") && recording.contains("left_out"), "{recording}");
+    ensure!(!recording.contains("s3cr3t"), "{recording}");
+    let replay = ["run", &file, "--replay", &case];
+    desk.salve(&replay)?.failed(2, &["recorded without body and header values", "hint: ", "--with-bodies"]);
+
+    desk.salve(&[&run[..], &["--with-bodies"]].concat())?.failed(1, &["recorded in"]);
+    ensure!(fs::read_to_string(&case)?.contains("private s3cr3t"));
+    desk.salve(&replay)?.failed(1, &["failed"]);
+    desk.salve(&["run", &file, "--request", &request, "--record", &case, "--with-bodies"])?
+        .failed(2, &["--config"]);
+    Ok(())
+}
+
 /// Scenario: an action is run on paper and recorded; grants are proposed from the recording and pasted into the configuration.
 /// Guarantees: what is proposed names just what was called, is enough for the same run by real brokers, and for no other value;
 /// a recording of another plugin, or without calls, is refused.

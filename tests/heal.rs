@@ -63,6 +63,42 @@ async fn restart_heals() -> Result<()> {
     Ok(())
 }
 
+/// Scenario: a heal; its incident is erased, the daemon starts again, and the same breaks once more.
+/// Guarantees: an open incident cannot be erased; an erased one is not known after the start, nothing of it can be read, the
+/// ledger verifies, and the next incident has a name of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_incident_stays_erased() -> Result<()> {
+    let mut daemon = shop::prepare("act", RESTART_POLICY, "")?;
+    let (sender, _) = broken_worker(&mut daemon).await?;
+    let erase = |daemon: &Daemon| {
+        daemon.salve(&["ledger", "erase", "--incident", "inc-1", "--reason", "test", "--yes"])
+    };
+    daemon.wait("there is an incident", |daemon| Ok(!daemon.incidents()?.is_empty())).await?;
+    let early = erase(&daemon)?;
+    // It may be over by now, on a fast machine.
+    assert!(early.status.success() || String::from_utf8_lossy(&early.stderr).contains("is open"));
+    daemon.wait("the incident is closed", closed).await?;
+    drop(sender);
+    erase(&daemon)?;
+    daemon.signal(rustix::process::Signal::TERM)?;
+    daemon.ended().await?;
+    let shown = daemon.salve(&["ledger", "show", "--json", "--incident", "inc-1"])?;
+    let entries: Vec<Value> =
+        String::from_utf8(shown.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert!(entries.len() > 5 && entries.iter().all(|entry| entry["payload"].is_null()), "{entries:#?}");
+    std::fs::remove_file(daemon.path("broken"))?;
+
+    let (_sender, _) = broken_worker(&mut daemon).await?;
+    daemon.wait("there is another incident", |daemon| Ok(!daemon.incidents()?.is_empty())).await?;
+    assert_eq!(daemon.incidents()?[0]["view"]["id"], "inc-2");
+    let report = daemon.json(&["ledger", "verify", "--json"])?;
+    assert!(
+        report["first_bad"].is_null() && report["erased"].as_u64() >= Some(entries.len() as u64),
+        "{report}"
+    );
+    Ok(())
+}
+
 /// Scenario: the same fault, and beside the policy that helps another one breaks while it runs.
 /// Guarantees: it is healed all the same; the incident names the policy that failed, with file and line.
 #[tokio::test(flavor = "multi_thread")]

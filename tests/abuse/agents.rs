@@ -1,4 +1,4 @@
-//! Agents that do not answer, or answer nonsense: the next one is heard.
+//! Agents that do not answer, or answer nonsense: the next one is heard, and the ledger says what was wrong.
 
 use crate::{arena::Arena, attack::Attack, detectors::packed};
 use anyhow::{Result, ensure};
@@ -16,19 +16,18 @@ fn text(body: &str) -> String {
 fn attack(
     name: &'static str,
     module: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
-    log: &'static str,
+    words: &'static str,
 ) -> Attack {
     Attack::free(&format!("agent::{name}"), move |arena: &Arena| {
         // Asked by name: before `analyst`.
         let plugin = format!("agent-{name}");
         arena.drop_plugin(&plugin, &packed(&module()?, &plugin, "limits.cpu_ms = 200")?)?;
-        let seen = arena.wait(&format!("`{plugin}` is asked: {log}"), || {
-            Ok(arena.daemon.log().lines().any(|line| line.contains(&plugin) && line.contains(log)))
-        });
+        let says = |text: &str| text.lines().any(|line| line.contains(&plugin) && line.contains(words));
+        let seen = arena.wait(&format!("`{plugin}` is asked: {words}"), || Ok(says(&arena.daemon.log())));
+        let noted = arena.wait(&format!("the ledger says so of `{plugin}`"), || Ok(says(&arena.notes()?)));
         let goes_on = arena.control_goes_on();
         arena.remove_plugin(&plugin)?;
-        seen?;
-        goes_on?;
+        seen.and(noted).and(goes_on)?;
         ensure!(arena.incident_of("control")?.is_some());
         Ok(())
     })

@@ -10,7 +10,6 @@ use crate::{Attack, server};
 use anyhow::{Context, Result, bail, ensure};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
-    common::v1::KeyValue,
     metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point},
     resource::v1::Resource,
 };
@@ -35,10 +34,15 @@ use std::{
 pub const WITHIN: Duration = Duration::from_secs(60);
 /// What every victim's file holds before an attack.
 pub const VICTIM: &str = "# how many at once\npool_size = 8\nadmin_password = \"do not touch\"\n";
+/// The value of a secret key in it.
+pub const PASSWORD: &str = "do not touch";
 /// A secret that the host adds to calls; it must never be seen anywhere.
 pub const SECRET: &str = "Bearer kept-by-the-host-31415";
 /// A variable of the daemon's own environment; no guest may see it.
 pub const VARIABLE: &str = "abuse-variable-27182";
+
+/// What the load says of a person in its attributes; nobody behind the door sees it.
+pub const PERSON: &str = "ada.lovelace-1843@example.org";
 
 /// What the load is sent with; it may say anything.
 pub const SENDER: &str = "sender-of-the-load-1618";
@@ -72,8 +76,9 @@ level = "info"
 [signals]
 bucket_ms = 200
 lateness_ms = 100
+redact_attributes = ["user.*"]
 [plugins]
-dev = true
+dev = DEV
 cache_directory = "CACHE"
 compile_memory_bytes = 268435456
 snapshot_ms = 500
@@ -179,8 +184,8 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Starts everything and waits until `control` was healed once.
-    pub fn start(attacks: &[Attack]) -> Result<Self> {
+    /// Starts everything and waits until `control` was healed once. `dev`: unsigned plugins load.
+    pub fn start(attacks: &[Attack], dev: bool) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (forbidden, nasty) = runtime.block_on(async {
             let forbidden = server::forbidden().await?;
@@ -190,9 +195,10 @@ impl Arena {
         let health = salve_tests::world::free_port()?.to_string();
         let mut config = CONFIG.to_owned();
         for attack in attacks {
-            config.push_str(&attack.config(&nasty.0, &forbidden.0));
+            config.push_str(&attack.config(&nasty.0, &forbidden.0, dev)?);
         }
         let config = config
+            .replace("DEV", &dev.to_string())
             .replace("OWN_HEALTH", &health)
             .replace("\"SENDER\"", &format!("{SENDER:?}"))
             .replace("\"STRANGER\"", &format!("{STRANGER:?}"))
@@ -377,9 +383,13 @@ impl Arena {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Notes of the ledger that belong to no incident, as JSON lines.
+    /// Notes among the newest entries of the ledger, more than any attack takes, as JSON lines.
     pub fn notes(&self) -> Result<String> {
-        let output = self.daemon.salve(&["ledger", "show", "--json", "--limit", "1000000"])?;
+        const NEWEST: u64 = 10_000;
+        let all = self.daemon.json(&["status", "--json"])?["ledger_entries"].as_u64().unwrap_or_default();
+        let from = all.saturating_sub(NEWEST).to_string();
+        let output =
+            self.daemon.salve(&["ledger", "show", "--json", "--limit", "1000000", "--from", &from])?;
         let text = String::from_utf8(output.stdout)?;
         let notes: Vec<&str> = text.lines().filter(|line| line.contains(r#""kind":"note""#)).collect();
         Ok(notes.join("\n"))
@@ -465,7 +475,11 @@ pub fn gauge(service: &str, name: &str, values: &[(&str, f64)]) -> ResourceMetri
     let now = now_unix_ns();
     let point = |(id, value): &(&str, f64)| NumberDataPoint {
         time_unix_nano: now,
-        attributes: if id.is_empty() { Vec::<KeyValue>::new() } else { vec![attribute("id", id)] },
+        attributes: if id.is_empty() {
+            vec![attribute("user.email", PERSON)]
+        } else {
+            vec![attribute("id", id)]
+        },
         value: Some(number_data_point::Value::AsDouble(*value)),
         ..NumberDataPoint::default()
     };
@@ -476,7 +490,7 @@ pub fn gauge(service: &str, name: &str, values: &[(&str, f64)]) -> ResourceMetri
     };
     ResourceMetrics {
         resource: Some(Resource {
-            attributes: vec![attribute("service.name", service)],
+            attributes: vec![attribute("service.name", service), attribute("user.name", PERSON)],
             ..Resource::default()
         }),
         scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }],

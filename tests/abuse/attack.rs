@@ -6,6 +6,7 @@ use crate::{
     guest::Action,
 };
 use anyhow::{Context, Result, ensure};
+use salve_distribution::Digest;
 use salve_tests::daemon::Daemon;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -36,12 +37,16 @@ pub struct ActionAttack {
     pub grants: Vec<&'static str>,
     /// More of its `[[target]]`. `NASTY` and `FORBIDDEN` are addresses, `@` the folder.
     pub target: &'static str,
+    /// More of the configuration, with the same words.
+    pub more: &'static str,
     /// Words in the ledger's entries of the incident.
     pub ledger: Vec<&'static str>,
     /// Words in the daemon's log.
     pub log: Vec<&'static str>,
     /// What the file holds in the end, if not what it held before.
     pub left: Option<&'static str>,
+    /// What is done to the surroundings before its service is sick.
+    pub before: Option<fn(&Arena) -> Result<()>>,
     /// A version that is dropped over the first one, and tried beside it.
     pub then: Option<Action>,
     /// What must hold in the end.
@@ -89,22 +94,30 @@ impl Attack {
     }
 
     /// What it needs in the configuration.
-    pub fn config(&self, nasty: &SocketAddr, forbidden: &SocketAddr) -> String {
+    /// `dev`: unsigned plugins load; else each grant of an action says which content it means.
+    pub fn config(&self, nasty: &SocketAddr, forbidden: &SocketAddr, dev: bool) -> Result<String> {
         let attack = match &self.kind {
-            Kind::Free { config, .. } => return config.clone(),
-            Kind::Crowd(crowd) => return crowd.config(),
+            Kind::Free { config, .. } => return Ok(config.clone()),
+            Kind::Crowd(crowd) => return Ok(crowd.config()),
             Kind::Action(attack) => attack,
         };
         let name = attack.guest.name;
+        let vouched = match dev {
+            true => String::new(),
+            false => format!("digest = \"{}\"\n", Digest::of(&attack.guest.component()?).hex()),
+        };
         let mut text = format!(
             "[[target]]\nid = \"{name}\"\nselect = {{ \"service.name\" = \"{name}\" }}\n\
              config = {{ file = \"@/{name}.toml\", keys = [\"*\"], secret_keys = [\"admin_password\"] }}\n{}\n",
             attack.target
         );
         for grant in &attack.grants {
-            text.push_str(&format!("[[grant]]\nplugin = \"{name}\"\ntargets = [\"{name}\"]\n{grant}\n"));
+            text.push_str(&format!(
+                "[[grant]]\nplugin = \"{name}\"\ntargets = [\"{name}\"]\n{vouched}{grant}\n"
+            ));
         }
-        text.replace("NASTY", &nasty.to_string()).replace("FORBIDDEN", &forbidden.to_string())
+        text.push_str(attack.more);
+        Ok(text.replace("NASTY", &nasty.to_string()).replace("FORBIDDEN", &forbidden.to_string()))
     }
 
     /// Puts files where the daemon will look for them when it starts.
@@ -128,6 +141,14 @@ impl Attack {
             Kind::Crowd(crowd) => crowd.run(arena)?,
         }
         arena.control_goes_on()
+    }
+
+    /// Carries it out a second time, if it leaves nothing behind that the first time did not find; whether it did.
+    pub fn again(&self, arena: &Arena) -> Result<bool> {
+        match &self.kind {
+            Kind::Free { run, .. } if self.name.starts_with("load::") => run(arena).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// It is about what all others share, and is carried out with no other beside it.
@@ -161,6 +182,9 @@ impl ActionAttack {
             arena.wait(&format!("the other version of `{name}` is tried"), || {
                 Ok(arena.versions(name)?.iter().any(|version| version["stage"] == "shadow"))
             })?;
+        }
+        if let Some(before) = self.before {
+            before(arena)?;
         }
         arena.sicken(name, true);
         let mut newest = None;

@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 pub enum Does {
     /// `config.set` of target, key and value.
     Set(String, &'static str, Option<&'static str>),
+    /// `config.get` of target and key. Logs the value that comes back.
+    Get(String, &'static str),
     /// `process.restart` of a target.
     Restart(String),
     /// `http.get` or, with another method, `http.send`: target, method, path, a header. Logs the body that comes back.
@@ -150,6 +152,7 @@ fn import(name: &str) -> String {
         "clock.now" => "(result i64)",
         "clock.sleep" => "(param i32)",
         "config.set" => "(param i32 i32 i32 i32 i32 i32 i32 i32)",
+        "config.get" => "(param i32 i32 i32 i32 i32)",
         "process.restart" => "(param i32 i32 i32)",
         "http.get" | "http.send" => "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)",
         "notify.send" => "(param i32 i32 i32 i32 i32)",
@@ -253,7 +256,7 @@ impl Module {
         let [missing, missing_length] = self.text(&format!("call {index} of {name}: not recorded"));
         // call-error stands where the answer would: at 4, or at 8 if that has 64-bit numbers. First it says denied (0), and four
         // bytes on, why: not-recorded (2).
-        let at = ANSWER + if name == "http.get" { 4 } else { 8 };
+        let at = ANSWER + if matches!(name, "http.get" | "config.get") { 4 } else { 8 };
         let arguments: String = arguments.iter().map(|word| format!(" (i32.const {word})")).collect();
         format!(
             "(call ${name}{arguments} (i32.const {ANSWER})) (call $log.write (i32.const 1) \
@@ -273,6 +276,20 @@ impl Module {
                 words.extend(self.text(key));
                 words.extend(self.optional(*value));
                 self.call("config.set", &words, index)
+            }
+            Does::Get(target, key) => {
+                let mut words = self.text(target).to_vec();
+                words.extend(self.text(key));
+                // An option stands at 4 of the answer, its text at 8 and 12.
+                let call = self.call("config.get", &words, index);
+                format!(
+                    "{call} (if (i32.and (i32.eqz (i32.load8_u (i32.const {ANSWER}))) (i32.load8_u (i32.const {}))) \
+                     (then (call $log.write (i32.const 1) (i32.load (i32.const {})) (i32.load (i32.const {})) \
+                     (i32.const 0) (i32.const 0))))",
+                    ANSWER + 4,
+                    ANSWER + 8,
+                    ANSWER + 12
+                )
             }
             Does::Restart(target) => {
                 let words = self.text(target);

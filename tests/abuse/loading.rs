@@ -144,6 +144,10 @@ fn bad_manifests() -> Vec<Attack> {
         refused("manifest-of-50-mib", "the most is 65536", || {
             Ok(described(bare("action-sleep")?, &vec![b' '; 50 << 20]))
         }),
+        // More than any file may have.
+        refused("manifest-of-100-mib", "is larger than", || {
+            Ok(described(bare("action-sleep")?, &vec![b' '; 100 << 20]))
+        }),
         lies("manifest-no-json", "cannot parse the manifest", "action-sleep", || b"name = 'x'".to_vec()),
         lies("manifest-not-utf8", "cannot parse the manifest", "action-sleep", || vec![0xff, 0xfe]),
         lies("manifest-deep", "cannot parse the manifest", "action-sleep", || b"[".repeat(60_000)),

@@ -167,6 +167,25 @@ pub fn attacks() -> Vec<Attack> {
             ensure!(arena.daemon.salve(&["reload"])?.status.success());
             Ok(())
         }),
+        Attack::free("configuration::user-in-url", |arena: &Arena| {
+            let file = arena.daemon.path("salve.toml");
+            let good = std::fs::read_to_string(&file)?;
+            for url in
+                ["http://ada@127.0.0.1:1", "http://ada:hunter2@127.0.0.1:1", "http://127.0.0.1:1@127.0.0.1:2"]
+            {
+                let target = format!(
+                    "[[target]]\nid = \"out\"\nhttp = {{ base_url = \"{url}\", address_ranges = [\"loopback\"] }}\n"
+                );
+                write(&file, format!("{good}\n{target}"))?;
+                let output = arena.daemon.salve(&["reload"])?;
+                write(&file, &good)?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let is_told = said.contains("has a user or password") && !said.contains("hunter2");
+                ensure!(!output.status.success() && is_told, "{url} was taken: {said}");
+            }
+            ensure!(arena.daemon.salve(&["reload"])?.status.success());
+            Ok(())
+        }),
         bad_policy("syntax-error", "fn decide(incident, findings, catalogue, history) { let x = ; }".into()),
         bad_policy("deep-nesting", format!("fn decide(a, b, c, d) {{ {} }}", "(".repeat(100_000))),
         bad_policy("eval", "fn decide(incident, findings, catalogue, history) { eval(\"1\") }".into()),

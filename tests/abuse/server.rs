@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What was asked, first lines and headers.
+/// What was asked, whole.
 pub type Requests = Arc<Mutex<Vec<String>>>;
 
 /// Counts every connection and answers none: whoever comes here was not kept away.
@@ -66,6 +66,15 @@ async fn answer(mut socket: TcpStream, elsewhere: SocketAddr, seen: &Requests, b
         let mut part = [0; 4_096];
         let count = socket.read(&mut part).await?;
         anyhow::ensure!(count > 0, "no request");
+        request.extend_from_slice(&part[..count]);
+    }
+    let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let whole = head.find("\r\n\r\n").unwrap_or(head.len()) + 4 + length.unwrap_or(0).min(65_536);
+    while request.len() < whole {
+        let mut part = [0; 4_096];
+        let count = socket.read(&mut part).await?;
+        anyhow::ensure!(count > 0, "half a body");
         request.extend_from_slice(&part[..count]);
     }
     let request = String::from_utf8_lossy(&request).into_owned();

@@ -13,7 +13,7 @@ use salve_plugins::Role;
 use std::sync::PoisonError;
 
 /// An agent that traps; named so that no incident asks it before `analyst`.
-fn agent(name: &str, version: &str) -> Result<Vec<u8>> {
+pub fn agent(name: &str, version: &str) -> Result<Vec<u8>> {
     let module = wat::parse_str(format!(
         "(module (memory (export \"memory\") 1) {} (func (export \"salve:plugin/consult@0.1.0#consult\") \
          (param i32 i32 i64 i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable))",

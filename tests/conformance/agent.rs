@@ -264,5 +264,6 @@ fn findings(agent: &str, script: Script, echo: Attributes) -> Findings {
             })
             .collect(),
         text: escape(&script.text, 4_000),
+        left_out: 0,
     }
 }

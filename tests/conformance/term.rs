@@ -111,6 +111,8 @@ impl Term for CallError {
                     Denied::StateChanged(now) => format!("state-changed({})", now.term()),
                     Denied::KillSwitch => "kill-switch".into(),
                     Denied::Limit(limit) => format!("limit({})", limit.term()),
+                    // Guests see it as a call that failed; no test here is refused so.
+                    Denied::Never(why) => format!("never({})", why.term()),
                 }
             ),
         }

@@ -280,8 +280,7 @@ impl Shared {
             }
             Effect::Config { .. } => {}
             Effect::Http { request, body } => {
-                request::check(request, false, registry.config.http_body_max_bytes)
-                    .map_err(CallError::Failed)?;
+                request::check(request, false, registry.config.http_body_max_bytes).map_err(never)?;
                 must_be_bounded = http_must_be_bounded(request);
                 if body.as_ref().is_none_or(|body| !body.is_empty()) {
                     must_be_bounded.push("body".into());
@@ -464,14 +463,21 @@ pub(crate) fn unit<'r>(registry: &'r Registry, target: &TargetId) -> Result<&'r 
 pub(crate) fn process_error(error: ProcessError) -> CallError {
     match error {
         ProcessError::UnknownUnit(_) => CallError::NotFound(words(&error)),
+        ProcessError::Salve { .. } => never(words(&error)),
         _ => CallError::Failed(words(&error)),
     }
+}
+
+/// What no grant allows, in words that hold a plugin's own.
+pub(crate) fn never(reason: String) -> CallError {
+    CallError::Denied(Denied::Never(escape(&reason, 1_000)))
 }
 
 pub(crate) fn config_error(error: ConfigError) -> CallError {
     match error {
         ConfigError::KeyNotListed { .. } | ConfigError::NoFile(_) => CallError::NotFound(words(&error)),
         ConfigError::Changed { .. } => CallError::Denied(Denied::StateChanged(words(&error))),
+        ConfigError::Forbidden { .. } | ConfigError::SecretValue(_) => never(words(&error)),
         _ => CallError::Failed(words(&error)),
     }
 }

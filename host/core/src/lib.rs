@@ -170,9 +170,15 @@ impl Core {
         &self.counts
     }
 
+    /// Passes over an incident whose transitions were erased: it is not known, and no other is given its name.
+    pub fn skip(&mut self, id: &IncidentId) {
+        let after = number_in(id).and_then(|number| number.checked_add(1));
+        self.next_number = self.next_number.max(after.unwrap_or(0));
+    }
+
     /// The number of a known incident.
     fn number(&self, id: &IncidentId) -> Option<u64> {
-        let number = id.0.strip_prefix("inc-")?.parse().ok()?;
+        let number = number_in(id)?;
         (self.incidents.get(&number)?.id == *id).then_some(number)
     }
 
@@ -208,4 +214,9 @@ impl Core {
             .map(|incident| incident.number)
             .collect()
     }
+}
+
+/// The number in an incident's name.
+fn number_in(id: &IncidentId) -> Option<u64> {
+    id.0.strip_prefix("inc-")?.parse().ok()
 }

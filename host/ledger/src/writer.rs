@@ -34,7 +34,7 @@ pub struct Ledger {
 pub enum Erase {
     /// Of entries with these numbers.
     Seqs(RangeInclusive<u64>),
-    /// Of all entries of this incident.
+    /// Of all entries of this incident, and of what answers them.
     Incident(String),
 }
 
@@ -382,7 +382,10 @@ fn selected(connection: &Connection, what: &Erase) -> rusqlite::Result<Vec<u64>>
                 .collect()
         }
         Erase::Incident(incident) => connection
-            .prepare(&format!("SELECT seq FROM entry WHERE incident = ?1 AND {rule}"))?
+            .prepare(&format!(
+                "SELECT seq FROM entry WHERE (incident = ?1 \
+                 OR answers IN (SELECT seq FROM entry WHERE incident = ?1)) AND {rule}"
+            ))?
             .query_map([incident], |row| reader::number(row, 0))?
             .collect(),
     }

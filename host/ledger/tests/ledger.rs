@@ -174,7 +174,8 @@ fn erased_payloads_verify_by_digest() {
 
     let intent =
         ledger.append(&[NewEntry::new(EntryKind::WriteIntent, 1, json!({})).incident("inc-3")]).unwrap();
-    let error = ledger.erase(9, &Erase::Incident("inc-3".into()), "too early").unwrap_err();
+    let erase_it = |ledger: &mut Ledger| ledger.erase(9, &Erase::Incident("inc-3".into()), "too early");
+    let error = erase_it(&mut ledger).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -182,6 +183,9 @@ fn erased_payloads_verify_by_digest() {
             intent[0]
         )
     );
+    // A result has no incident of its own, and goes with its intent.
+    ledger.append(&[NewEntry::new(EntryKind::WriteResult, 1, json!(secret)).answers(intent[0])]).unwrap();
+    assert_eq!(erase_it(&mut ledger).unwrap().payloads, 2);
 }
 
 /// Scenario: somebody rewrites a whole ledger so that its chain is good in itself.

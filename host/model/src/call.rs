@@ -143,6 +143,9 @@ pub enum Denied {
     KillSwitch,
     /// Which limit.
     Limit(String),
+    /// What no grant allows: a request that hides what it means, an address that Salve never calls, a link in a file's
+    /// place. With the reason. Guests see it as a call that failed, since version 0.1 of the contract has no word for it.
+    Never(String),
 }
 
 /// Why a call failed; see `types.call-error` in the contract.
@@ -172,6 +175,7 @@ impl std::fmt::Display for CallError {
             }
             Self::Denied(Denied::KillSwitch) => f.write_str("denied: Salve is paused"),
             Self::Denied(Denied::Limit(limit)) => write!(f, "denied: limit reached: {limit}"),
+            Self::Denied(Denied::Never(why)) => write!(f, "denied, whatever is granted: {why}"),
             Self::NotFound(what) => write!(f, "not found: {what}"),
             Self::Failed(why) => write!(f, "failed: {why}"),
             Self::TimedOut => f.write_str("no answer in time"),

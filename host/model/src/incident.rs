@@ -127,6 +127,9 @@ pub struct Findings {
     pub suggestions: Vec<Suggestion>,
     /// For people; never parsed.
     pub text: String,
+    /// Parts that the agent said and that make no sense; they were left out.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// An action that an agent would take.

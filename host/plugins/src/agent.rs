@@ -218,5 +218,6 @@ fn check_findings(plugin: &Plugin, findings: consult::Findings) -> Findings {
             })
             .collect(),
         text: escape(&findings.text, TEXT_CHARS_MAX),
+        left_out: refused,
     }
 }

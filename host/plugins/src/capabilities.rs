@@ -205,5 +205,7 @@ fn call_error(error: CallError) -> types::CallError {
         Denied::StateChanged(now) => types::Denied::StateChanged(now),
         Denied::KillSwitch => types::Denied::KillSwitch,
         Denied::Limit(limit) => types::Denied::Limit(limit),
+        // Version 0.1 of the contract has no word for it.
+        Denied::Never(why) => return types::CallError::Failed(why),
     })
 }

@@ -73,6 +73,30 @@ pub enum Request {
     Plugins,
     /// Change which version of a plugin is active.
     Plugin(PluginCommand),
+    /// Erase payloads of the ledger for good.
+    Erase {
+        /// Whose.
+        what: Erasure,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Whose payloads are erased.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Erasure {
+    /// Of all entries of this incident.
+    Incident(String),
+    /// Of entries with these numbers, the last one included.
+    Entries {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
 }
 
 /// What the operator can say about a plugin.

@@ -1,6 +1,6 @@
 //! Every bound and time of the engine, in one place.
 
-use salve_model::Attributes;
+use salve_model::{Attributes, pattern::matches};
 use serde::{Deserialize, Serialize};
 
 /// Bounds and times of [`crate::Signals`]. Each default suits one daemon that watches some hundred services.
@@ -59,6 +59,13 @@ pub struct SignalsConfig {
     /// Names of attributes, of resources and points, that do not make a series: for instance `process.pid`, so that a
     /// series goes on after a restart. Two senders that differ in these alone share their series.
     pub drop_attributes: Vec<String>,
+    /// Names of attributes, with `*` for any text, whose values are private: for instance `user.email` or `enduser.*`. Each
+    /// value is replaced by `[redacted]` when it comes in, on resources, scopes and points, so that no plugin, answer or
+    /// ledger entry sees it. Series that differ in these values alone become one, as with `drop_attributes`. A change is
+    /// for what comes in from then on: what is in memory stays until it is idle or Salve starts again. Attributes of
+    /// spans and log records, and what log records say, are never kept and need no rule; names of metrics and spans are
+    /// kept as they come.
+    pub redact_attributes: Vec<String>,
 }
 
 impl Default for SignalsConfig {
@@ -87,6 +94,7 @@ impl Default for SignalsConfig {
             history_fine: Vec::new(),
             limits: Vec::new(),
             drop_attributes: Vec::new(),
+            redact_attributes: Vec::new(),
         }
     }
 }
@@ -141,6 +149,11 @@ impl SignalsConfig {
             .filter(|(_, value, least, most, _)| !(least..=most).contains(&value))
             .map(|(field, value, _, _, hint)| ConfigProblem { field, value: value.to_string(), hint })
             .collect();
+        let telling = self.redact_attributes.iter().find(|pattern| matches(pattern, "service.name"));
+        if let Some(pattern) = telling {
+            let hint = "services are told apart by `service.name`; leave it out";
+            problems.push(ConfigProblem { field: "redact_attributes", value: pattern.clone(), hint });
+        }
         for rule in &self.limits {
             if rule.limit_metric.is_none() && rule.fixed.is_none() {
                 let hint = "give `limit_metric` or `fixed`";
@@ -183,6 +196,7 @@ mod tests {
         let config = SignalsConfig {
             bucket_ms: 0,
             series_idle_ms: 5,
+            redact_attributes: vec!["user.*".into(), "service.*".into()],
             limits: vec![LimitRule {
                 metric: "m".into(),
                 limit_metric: None,
@@ -195,6 +209,7 @@ mod tests {
         insta::assert_snapshot!(text.join("\n"), @r"
         `bucket_ms` is `0`; hint: take 100 to 3600000 (an hour)
         `series_idle_ms` is `5`; hint: take at least 60000 (a minute)
+        `redact_attributes` is `service.*`; hint: services are told apart by `service.name`; leave it out
         `limits` is `m`; hint: give `limit_metric` or `fixed`
         ");
     }

@@ -109,7 +109,9 @@ impl Signals {
             self.resources.forget();
             self.started = false;
         }
-        if config.drop_attributes != self.store.config.drop_attributes {
+        let names_as =
+            |config: &SignalsConfig| (config.drop_attributes.clone(), config.redact_attributes.clone());
+        if names_as(&config) != names_as(&self.store.config) {
             self.resources.forget();
             self.streams.forget_aliases();
         }

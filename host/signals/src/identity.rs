@@ -1,6 +1,7 @@
 //! Who a series is: lasting keys, shared resources, attributes in one piece of memory.
 
-use salve_model::{Attributes, Tenant, telemetry::SeriesKey};
+use crate::config::SignalsConfig;
+use salve_model::{Attributes, Tenant, pattern::matches, telemetry::SeriesKey};
 use salve_otlp::Value;
 use sha2::{Digest, Sha256};
 use std::{collections::HashSet, fmt::Write, sync::Arc};
@@ -75,14 +76,19 @@ impl KeyHasher {
     }
 }
 
-/// Attributes as text, by name, without those that make no series. Of a name that comes twice the first counts.
+/// Stands where a private value stood.
+const REDACTED: &str = "[redacted]";
+
+/// Attributes as text, by name, without those that make no series, and without private values. Of a name that comes
+/// twice the first counts. Every attribute that is kept comes through here.
 pub(crate) fn readable<'a>(
     attributes: impl Iterator<Item = (&'a str, Value<'a>)>,
-    dropped: &[String],
+    config: &SignalsConfig,
 ) -> Vec<(&'a str, String)> {
+    let is_private = |name: &str| config.redact_attributes.iter().any(|pattern| matches(pattern, name));
     let mut pairs: Vec<(&str, String)> = attributes
-        .filter(|(name, _)| !dropped.iter().any(|dropped| dropped == name))
-        .map(|(name, value)| (name, text_of(value)))
+        .filter(|(name, _)| !config.drop_attributes.iter().any(|dropped| dropped == name))
+        .map(|(name, value)| (name, if is_private(name) { REDACTED.into() } else { text_of(value) }))
         .collect();
     pairs.sort_by(|left, right| left.0.cmp(right.0));
     pairs.dedup_by(|later, first| later.0 == first.0);
@@ -214,7 +220,8 @@ mod tests {
         );
     }
 
-    /// Guarantees: order does not matter, dropped names neither, and of two values the first counts.
+    /// Guarantees: order does not matter, dropped names neither, of two values the first counts, and private ones are hidden
+    /// whatever their type.
     #[test]
     fn readable_attributes() {
         let pairs = [
@@ -223,9 +230,16 @@ mod tests {
             ("a", Value::String("x")),
             ("a", Value::String("y")),
             ("b", Value::Bytes(&[1, 255])),
+            ("user.id", Value::Int(31_415)),
         ];
-        let text = readable(pairs.into_iter(), &["process.pid".into()]);
-        assert_eq!(text, [("a", "x".to_owned()), ("b", "01ff".to_owned()), ("z", "3".to_owned())]);
+        let config = SignalsConfig {
+            drop_attributes: vec!["process.pid".into()],
+            redact_attributes: vec!["user.*".into()],
+            ..SignalsConfig::default()
+        };
+        let text = readable(pairs.into_iter(), &config);
+        let expected = [("a", "x"), ("b", "01ff"), ("user.id", "[redacted]"), ("z", "3")];
+        assert_eq!(text, expected.map(|(name, value)| (name, value.to_owned())));
     }
 
     /// Guarantees: long values and many attributes are cut, at a character.

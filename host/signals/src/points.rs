@@ -210,7 +210,7 @@ impl<'a> PointIntake<'a> {
         if current.name.is_empty() || current.name.len() > METRIC_NAME_BYTES_MAX {
             return Err(Rejection::Unnamed);
         }
-        let mut pairs = readable(attributes.iter(), &self.store.config.drop_attributes);
+        let mut pairs = readable(attributes.iter(), &self.store.config);
         let scope: Vec<(&str, String)> =
             current.scope_attributes.iter().map(|(name, value)| (&**name, value.clone())).collect();
         let keys = KeyHasher::new(self.tenant).number(origin.key).text(&current.scope_name).pairs(&scope);
@@ -561,7 +561,7 @@ impl MetricsVisitor for PointIntake<'_> {
         self.current.scope_name.clear();
         self.current.scope_name.push_str(scope.name);
         self.current.scope_attributes.clear();
-        let pairs = readable(scope.attributes.iter(), &self.store.config.drop_attributes);
+        let pairs = readable(scope.attributes.iter(), &self.store.config);
         self.current.scope_attributes.extend(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
 

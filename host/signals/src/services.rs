@@ -275,7 +275,7 @@ impl Resources {
     }
 
     fn origin(&mut self, tenant: &Tenant, attributes: &Attributes<'_>, store: &mut Store) -> Arc<Origin> {
-        let mut pairs = readable(attributes.iter(), &store.config.drop_attributes);
+        let mut pairs = readable(attributes.iter(), &store.config);
         let key = KeyHasher::new(tenant).pairs(&pairs).finish().0;
         if let Some(origin) = self.origins.get(&key) {
             return origin.clone();

@@ -235,6 +235,31 @@ fn dropped_attributes() {
     );
 }
 
+/// Guarantees: private values of resources and points are in no batch and in no answer to a plugin; users that differ in
+/// them alone are one series; and what is said of it afterwards holds for what comes from then on.
+#[test]
+fn redacted_attributes() {
+    let private = |pattern: &str| SignalsConfig { redact_attributes: vec![pattern.into()], ..quick() };
+    let mut engine = Engine::new(private("user.*"));
+    let send = |engine: &mut Engine, ms: u64, user: &str| {
+        let point = number(0, at(ms), 1.0, &[("user.email", user), ("id", "1")]);
+        let metrics =
+            metrics_of(resource("shop", &[("user.name", user)]), vec![gauge("g", "1", vec![point])]);
+        engine.apply(Signal::Metrics, ms, &metrics);
+    };
+    send(&mut engine, 1_000, "ada@example.org");
+    send(&mut engine, 2_000, "bob@example.org");
+    let one = "g{id=1,service.name=shop,user.email=[redacted],user.name=[redacted]}: 1@";
+    assert_eq!(engine.fresh(2_000), [format!("{one}1000"), format!("{one}2000")]);
+    let known = engine.signals.of(&Tenant::default()).find("", "");
+    assert_eq!(known.iter().filter(|series| series.name == "g").count(), 1, "{known:?}");
+    assert!(!format!("{known:?}").contains("example.org"), "{known:?}");
+
+    engine.signals.reconfigure(private("other"));
+    send(&mut engine, 3_000, "ada@example.org");
+    assert!(engine.fresh(3_000)[0].contains("ada@example.org"));
+}
+
 /// Guarantees: what happened long before the engine began, or arrives long after, is counted and harms nothing.
 #[test]
 fn the_distant_past() {

@@ -98,6 +98,9 @@ impl TrialError {
                 let calls: Vec<_> = Call::of_role(*role).map(Call::name).collect();
                 Some(format!("Use `--call {}`.", calls.join("` or `--call ")))
             }
+            Self::NotRecorded { calls, .. } if calls.contains("recorded without body") => Some(
+                "Record again with `--with-bodies`, and keep the file as private as what the servers said; or put in the answers by hand.".into(),
+            ),
             Self::NotRecorded { .. } => Some(
                 "If the plugin is right, record again: `salve plugin run … --record FILE` without `--replay`.".into(),
             ),

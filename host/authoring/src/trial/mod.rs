@@ -5,6 +5,7 @@
 //! - on paper and in replay the plugin's clock is virtual, so that equal input gives equal calls
 //! - the plugin runs under the limits and checks of the real host
 
+mod bodies;
 mod call;
 mod calls;
 mod error;

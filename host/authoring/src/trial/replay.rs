@@ -6,7 +6,7 @@
 //! - a call that is not in the recording is refused to the plugin, and named to the author
 
 use super::{
-    Call, HostCall,
+    Call, HostCall, bodies,
     calls::{self, Ask},
     recording::Answer,
 };
@@ -36,6 +36,14 @@ struct State {
     missing: Vec<String>,
 }
 
+impl State {
+    fn miss(&mut self, sentence: String) {
+        if self.missing.len() < MISSING_MAX {
+            self.missing.push(sentence);
+        }
+    }
+}
+
 impl Replay {
     pub(crate) fn new(during: Call, recorded: &[HostCall]) -> Self {
         let recorded = recorded.iter().map(|call| (call.clone(), false)).collect();
@@ -48,6 +56,16 @@ impl Replay {
     }
 
     fn answer(&self, ask: &Ask, repeats: bool) -> Option<Answer> {
+        let answer = self.recorded(ask, repeats)?;
+        if !bodies::lacks(&answer) {
+            return Some(answer);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.miss(format!("{} (recorded without body and header values)", ask.sentence()));
+        None
+    }
+
+    fn recorded(&self, ask: &Ask, repeats: bool) -> Option<Answer> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((call, used)) = state.recorded.iter_mut().find(|(call, used)| !used && ask.is(call)) {
             *used = true;
@@ -56,9 +74,7 @@ impl Replay {
         if repeats && let Some((call, _)) = state.recorded.iter().rev().find(|(call, _)| ask.is(call)) {
             return Some(call.answer.clone());
         }
-        if state.missing.len() < MISSING_MAX {
-            state.missing.push(ask.sentence());
-        }
+        state.miss(ask.sentence());
         None
     }
 
@@ -67,7 +83,7 @@ impl Replay {
         match self.answer(&ask, true) {
             Some(Answer::Ok(found)) => calls::parse(found).unwrap_or_else(|error| {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.missing.push(format!("{} ({error})", ask.sentence()));
+                state.miss(format!("{} ({error})", ask.sentence()));
                 Vec::new()
             }),
             Some(Answer::Error(_)) | None => Vec::new(),
@@ -122,6 +138,33 @@ mod tests {
 
     fn get(key: &str) -> Read {
         Read::ConfigGet { target: TargetId("shop".into()), key: key.into() }
+    }
+
+    /// Guarantees: a call that was recorded without bodies is known again, answers nothing, and the author is told why.
+    #[tokio::test]
+    async fn a_recording_without_bodies_says_so() {
+        let request = salve_model::call::HttpRequest {
+            target: TargetId("shop".into()),
+            method: "GET".into(),
+            path: "/state".into(),
+            query: Vec::new(),
+            headers: vec![("x-reason".into(), "incident".into())],
+            body: Vec::new(),
+            idempotency_key: None,
+        };
+        let read = Read::HttpGet(request);
+        let answer = json!({ "status": 200, "headers": [], "body": "private" });
+        let mut call = Ask::read(Call::Plan, &read).answered(Answer::Ok(answer));
+        let whole = Replay::new(Call::Plan, std::slice::from_ref(&call));
+        assert!(whole.read(read.clone()).await.is_ok());
+        call.leave_bodies_out();
+        let replay = Replay::new(Call::Plan, &[call]);
+        assert_eq!(replay.read(read).await, Err(NOT_RECORDED));
+        let missing = replay.missing();
+        assert!(
+            matches!(&missing[..], [one] if one.ends_with("(recorded without body and header values)")),
+            "{missing:?}"
+        );
     }
 
     /// Guarantees: equal reads are answered in their order, and then by the last answer; what was not recorded is refused

@@ -108,6 +108,18 @@ impl FilePlace {
         ConfigError::Open { file: self.shown(), reason: reason.to_string() }
     }
 
+    fn forbidden(&self, reason: &str) -> ConfigError {
+        ConfigError::Forbidden { file: self.shown(), reason: reason.into() }
+    }
+
+    fn link_error(&self, error: Errno) -> ConfigError {
+        match error {
+            Errno::LOOP => self.forbidden("there is a symbolic link on the way, which Salve does not follow"),
+            Errno::XDEV => self.forbidden("it leads out of its root"),
+            other => self.open_error(other),
+        }
+    }
+
     fn swap_error(&self, reason: impl ToString) -> ConfigError {
         ConfigError::Swap { file: self.shown(), reason: reason.to_string() }
     }
@@ -117,27 +129,27 @@ impl FilePlace {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let root = openat2(CWD, &self.root, flags, Mode::empty(), no_links)
-            .map_err(|error| self.open_error(link_words(error)))?;
+            .map_err(|error| self.link_error(error))?;
         if self.folder.as_os_str().is_empty() {
             return Ok(root);
         }
         openat2(&root, &self.folder, flags, Mode::empty(), no_links | ResolveFlags::BENEATH)
-            .map_err(|error| self.open_error(link_words(error)))
+            .map_err(|error| self.link_error(error))
     }
 
     fn open_in(&self, folder: &OwnedFd, name: &str) -> Result<File, ConfigError> {
         // NONBLOCK, so that a FIFO in the file's place cannot hold Salve up.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
-        let file = openat2(folder, name, flags, Mode::empty(), resolve)
-            .map_err(|error| self.open_error(link_words(error)))?;
+        let file =
+            openat2(folder, name, flags, Mode::empty(), resolve).map_err(|error| self.link_error(error))?;
         Ok(File::from(file))
     }
 
     /// Reads the file.
     pub(crate) fn read(&self, config: &BrokersConfig) -> Result<Snapshot, ConfigError> {
         if is_protected(config, &self.path) {
-            return Err(self.open_error("it is one of Salve's own files, which no broker touches"));
+            return Err(self.forbidden("it is one of Salve's own files, which no broker touches"));
         }
         let folder = self.open_folder()?;
         let file = self.open_in(&folder, &self.name)?;
@@ -148,7 +160,7 @@ impl FilePlace {
     fn snapshot(&self, mut file: File, bytes_max: u64) -> Result<Snapshot, ConfigError> {
         let metadata = file.metadata().map_err(|error| self.open_error(error))?;
         if !metadata.is_file() {
-            return Err(self.open_error("it is no ordinary file"));
+            return Err(self.forbidden("it is no ordinary file"));
         }
         let mut bytes = Vec::new();
         let read = Read::by_ref(&mut file).take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
@@ -246,14 +258,6 @@ impl FilePlace {
     }
 }
 
-fn link_words(error: Errno) -> String {
-    match error {
-        Errno::LOOP => "there is a symbolic link on the way, which Salve does not follow".into(),
-        Errno::XDEV => "it leads out of its root".into(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,20 +307,20 @@ mod tests {
 
         std::fs::remove_file(root.join("etc/app/a.toml")).unwrap();
         symlink(root.join("secret.toml"), root.join("etc/app/a.toml")).unwrap();
-        assert!(matches!(place.read(&config), Err(ConfigError::Open { .. })));
+        assert!(matches!(place.read(&config), Err(ConfigError::Forbidden { .. })));
 
         std::fs::remove_dir_all(root.join("etc/app")).unwrap();
         std::fs::create_dir(root.join("elsewhere")).unwrap();
         std::fs::write(root.join("elsewhere/a.toml"), "x = 3\n").unwrap();
         symlink(root.join("elsewhere"), root.join("etc/app")).unwrap();
-        assert!(matches!(place.read(&config), Err(ConfigError::Open { .. })));
+        assert!(matches!(place.read(&config), Err(ConfigError::Forbidden { .. })));
 
         std::fs::remove_file(root.join("etc/app")).unwrap();
         std::fs::rename(root.join("etc"), root.join("etc2")).unwrap();
         std::fs::create_dir(root.join("etc2/app")).unwrap();
         std::fs::write(root.join("etc2/app/a.toml"), "x = 4\n").unwrap();
         symlink(root.join("etc2"), root.join("etc")).unwrap();
-        assert!(matches!(place.read(&config), Err(ConfigError::Open { .. })));
+        assert!(matches!(place.read(&config), Err(ConfigError::Forbidden { .. })));
     }
 
     /// Guarantees: Salve's own files are refused by any of their names.
@@ -330,13 +334,13 @@ mod tests {
         for name in ["salve.toml", "innocent.toml", "paused.env"] {
             let place = place(&root.join(name), None);
             let result = place.read(&config);
-            assert!(matches!(result, Err(ConfigError::Open { .. })), "{name}");
+            assert!(matches!(result, Err(ConfigError::Forbidden { .. })), "{name}");
         }
         std::fs::create_dir(root.join("state")).unwrap();
         std::fs::write(root.join("state/a.json"), "{}").unwrap();
         assert!(matches!(
             place(&root.join("state/a.json"), None).read(&config),
-            Err(ConfigError::Open { .. })
+            Err(ConfigError::Forbidden { .. })
         ));
     }
 

@@ -32,6 +32,8 @@ pub(crate) fn state_words(value: Option<&str>) -> String {
 pub(crate) enum ConfigError {
     #[error("`{file}` is not a file that Salve opens: {reason}")]
     Open { file: String, reason: String },
+    #[error("`{file}` is never opened: {reason}")]
+    Forbidden { file: String, reason: String },
     #[error("`{file}` cannot be read as {format}: {reason}")]
     Parse { file: String, format: &'static str, reason: String },
     #[error("key `{0}` is no dotted path; write for instance `pool.size`")]

@@ -33,6 +33,9 @@ pub(crate) struct HttpBounds<'a> {
 /// Why a call failed, and whether the server may have seen it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
+    /// Salve does not send this, whatever is granted.
+    #[error("{0}")]
+    Refused(String),
     /// Nothing was sent.
     #[error("{0}")]
     NotSent(String),
@@ -78,7 +81,7 @@ impl HttpBroker {
             && !addresses.iter().all(|address| address.ip().is_loopback())
         {
             let reason = format!("the secret does not go to {origin}: it needs https, or loopback");
-            return Err(HttpError::NotSent(reason));
+            return Err(HttpError::Refused(reason));
         }
         let secret = outgoing.secret.clone();
         let request = build(origin, outgoing, &addresses, bounds.within)?;
@@ -115,11 +118,11 @@ impl HttpBroker {
             bounds
                 .policy
                 .check(address)
-                .map_err(|reason| HttpError::NotSent(format!("{origin} is refused: {reason}")))?;
+                .map_err(|reason| HttpError::Refused(format!("{origin} is refused: {reason}")))?;
             let address = SocketAddr::new(address, origin.port);
             if is_salves_own(address, bounds.own) {
                 let reason = format!("{origin} is one of Salve's own listeners, which no broker calls");
-                return Err(HttpError::NotSent(reason));
+                return Err(HttpError::Refused(reason));
             }
             addresses.push(address);
         }

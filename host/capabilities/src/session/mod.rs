@@ -9,8 +9,8 @@ use crate::{
     http::request,
     locks::Held,
     planning::{
-        Caller, Checked, Effect, canonical, config_state, http_arguments, http_must_be_bounded, object,
-        process_error, unit,
+        Caller, Checked, Effect, canonical, config_state, http_arguments, http_must_be_bounded, never,
+        object, process_error, unit,
     },
     registry::Registry,
 };
@@ -30,6 +30,9 @@ use std::{
     },
 };
 use tokio::sync::Mutex;
+
+/// Most characters that are recorded of a refused call's arguments.
+const REFUSED_CHARS_MAX: usize = 4_000;
 
 /// Which guest function a session serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +149,7 @@ impl ActionSession {
                 incident: self.spec.incident.clone(),
                 tenant: self.spec.tenant.clone(),
                 plugin: self.spec.plugin.clone(),
-                call,
+                call: short(call),
                 denied: denied.clone(),
             };
             if let Err(error) = self.shared.journal.refused(refusal).await {
@@ -237,8 +240,7 @@ impl ActionSession {
                 ask.arguments.insert("key".into(), Some(key.clone()));
             }
             Read::HttpGet(request) => {
-                request::check(request, true, registry.config.http_body_max_bytes)
-                    .map_err(CallError::Failed)?;
+                request::check(request, true, registry.config.http_body_max_bytes).map_err(never)?;
                 ask.arguments = http_arguments(request);
                 ask.must_be_bounded = http_must_be_bounded(request);
                 ask.http = Some(request);
@@ -434,6 +436,15 @@ fn call_words(call: &Call) -> String {
     format!("{}.{} on `{}` with {}", call.capability, call.verb, call.target, call.arguments)
 }
 
+/// A refused call as it is recorded: what a plugin wrote is bounded, and can be printed.
+fn short(call: Call) -> Call {
+    Call {
+        target: TargetId(escape(&call.target.0, 200)),
+        arguments: escape(&call.arguments, REFUSED_CHARS_MAX),
+        ..call
+    }
+}
+
 fn read_call(read: &Read) -> Call {
     let (capability, verb, target) = read.address();
     let arguments = match read {
@@ -442,7 +453,7 @@ fn read_call(read: &Read) -> Call {
             canonical(&serde_json::json!({ "key": key }))
         }
         Read::HttpGet(request) => canonical(&serde_json::json!({
-            "method": request.method, "path": request.path, "query": request.query,
+            "method": request.method, "path": request.path, "query": request.query, "headers": request.headers,
         })),
     };
     Call { capability: capability.into(), verb: verb.into(), target: target.clone(), arguments }

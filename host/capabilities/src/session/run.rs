@@ -5,7 +5,7 @@ use crate::{
     Intent, WriteOutcome,
     brokers::{Shared, words},
     http::client::{HttpBounds, HttpError, Outgoing},
-    planning::{Checked, Effect, config_state, process_error, unit},
+    planning::{Checked, Effect, config_state, never, process_error, unit},
     process::ABSENT,
     registry::{Channel, Registry},
 };
@@ -259,6 +259,7 @@ fn bounds<'a>(registry: &'a Registry, policy: &'a crate::http::address::AddressP
 pub(super) fn http_error(error: HttpError) -> CallError {
     match error {
         HttpError::TimedOut => CallError::TimedOut,
+        HttpError::Refused(reason) => never(reason),
         HttpError::NotSent(reason) | HttpError::Unclear(reason) => CallError::Failed(escape(&reason, 1_000)),
     }
 }
@@ -278,7 +279,7 @@ fn answered(response: HttpResponse) -> Done {
 
 fn http_not_done(error: HttpError) -> NotDone {
     let state = match error {
-        HttpError::NotSent(_) => WriteState::NotApplied,
+        HttpError::Refused(_) | HttpError::NotSent(_) => WriteState::NotApplied,
         HttpError::Unclear(_) | HttpError::TimedOut => WriteState::Unknown,
     };
     NotDone { state, error: http_error(error) }

@@ -154,6 +154,18 @@ fn failed(result: Result<HttpResponse, CallError>) -> String {
     }
 }
 
+fn never(result: Result<HttpResponse, CallError>) -> String {
+    match result {
+        Err(CallError::Denied(Denied::Never(reason))) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why calls were refused, as the journal has it.
+fn refusals(bench: &Bench) -> Vec<Denied> {
+    bench.journal.refusals.lock().unwrap().iter().map(|refusal| refusal.denied.clone()).collect()
+}
+
 /// Guarantees: what is granted goes out as it stands; status and body come back; the receipt says that it cannot be taken
 /// back and is at most once.
 #[tokio::test]
@@ -189,7 +201,8 @@ async fn sends_what_is_granted() {
 #[tokio::test]
 async fn refuses_what_is_not_granted() {
     let (address, log) = server().await;
-    let brokers = bench(format!("http://{address}")).brokers();
+    let bench = bench(format!("http://{address}"));
+    let brokers = bench.brokers();
     let with = |change: &dyn Fn(&mut HttpRequest)| {
         let mut request = request("POST", "/api/flush");
         change(&mut request);
@@ -208,9 +221,14 @@ async fn refuses_what_is_not_granted() {
     }
     for tricky in ["/api/../admin", "/api/%2e%2e/admin", "/api/a%2fb", "/api\r\nHost: x", "//evil/api"] {
         let error = planned(&brokers, "call", vec![step(&request("POST", tricky))]).await.unwrap_err();
-        assert!(matches!(error, CallError::Failed(_)), "{tricky}: {error}");
-        assert!(get(&brokers, tricky).await.is_err());
+        assert!(matches!(error, CallError::Denied(Denied::Never(_))), "{tricky}: {error}");
+        let why = never(get(&brokers, tricky).await);
+        assert_eq!(refusals(&bench).last(), Some(&Denied::Never(why)), "{tricky}");
     }
+    // A flood of words is cut before it is recorded.
+    assert!(get(&brokers, &format!("/{}\u{202e}", "x".repeat(1 << 20))).await.is_err());
+    let recorded = bench.journal.refusals.lock().unwrap().last().unwrap().call.arguments.clone();
+    assert!(recorded.len() < 5_000 && !recorded.contains('\u{202e}'), "{recorded}");
     assert!(log.lock().unwrap().is_empty());
 }
 
@@ -308,10 +326,13 @@ async fn no_answer_is_unknown() {
     assert!(matches!(session.write(Write::HttpSend(post)).await, Err(CallError::Failed(_))));
     assert!(!session.finish().await.uncertain);
     assert_eq!(gone.result(1).state, WriteState::NotApplied);
+    // Nobody refused anything.
+    assert!(matches!(get(&brokers, "/api").await, Err(CallError::Failed(_))));
+    assert_eq!((refusals(&slow), refusals(&gone)), (vec![], vec![]));
 }
 
 /// Guarantees: a name that leads, or later comes to lead, to a forbidden address is not dialled, even if one of its
-/// addresses is fine.
+/// addresses is fine; each time is recorded as a refusal.
 #[tokio::test]
 async fn dns_cannot_rebind() {
     let (address, log) = server().await;
@@ -321,10 +342,11 @@ async fn dns_cannot_rebind() {
     let brokers = bench.brokers_with(rebinding);
     assert_eq!(get(&brokers, "/api").await.unwrap().status, 200);
     assert_eq!(log.lock().unwrap()[0].headers["host"], format!("api.example:{}", address.port()).as_str());
-    assert!(failed(get(&brokers, "/api").await).contains("link-local"));
-    assert!(failed(get(&brokers, "/api").await).contains("address_ranges"));
-    assert!(failed(get(&brokers, "/api").await).contains("10.0.0.1"));
+    assert!(never(get(&brokers, "/api").await).contains("link-local"));
+    assert!(never(get(&brokers, "/api").await).contains("address_ranges"));
+    assert!(never(get(&brokers, "/api").await).contains("10.0.0.1"));
     assert_eq!(log.lock().unwrap().len(), 1);
+    assert_eq!(refusals(&bench).len(), 3);
 }
 
 /// Guarantees: loopback needs its name; Salve's own listeners are refused whatever is named.
@@ -334,10 +356,10 @@ async fn loopback_by_name_and_never_salve() {
     let base = format!("http://{address}");
     let mut public = bench(base.clone());
     public.config.targets[0].http.as_mut().unwrap().address_ranges.clear();
-    assert!(failed(get(&public.brokers(), "/api").await).contains("address_ranges"));
+    assert!(never(get(&public.brokers(), "/api").await).contains("address_ranges"));
     let mut own = bench(base);
     own.config.protected_addresses = vec![SocketAddr::new("0.0.0.0".parse().unwrap(), address.port())];
-    assert!(failed(get(&own.brokers(), "/api").await).contains("Salve's own"));
+    assert!(never(get(&own.brokers(), "/api").await).contains("Salve's own"));
     assert!(log.lock().unwrap().is_empty());
 }
 
@@ -368,7 +390,7 @@ async fn secrets_need_tls() {
     bench.config.targets[0].http.as_mut().unwrap().address_ranges = vec!["private".into()];
     with_secret(&mut bench);
     let brokers = bench.brokers_with(resolver(&[&["10.255.255.1"]]));
-    assert!(failed(get(&brokers, "/api").await).contains("needs https"));
+    assert!(never(get(&brokers, "/api").await).contains("needs https"));
 }
 
 /// The first grant uses the secret `api`.
@@ -636,7 +658,7 @@ async fn channels_that_fail() {
     channel(&mut own, format!("http://{address}/hook"));
     own.config = BrokersConfig { protected_addresses: vec![address], ..own.config.clone() };
     assert!(
-        matches!(tell(&own.brokers(), "x").await, Err(CallError::Failed(reason)) if reason.contains("own"))
+        matches!(tell(&own.brokers(), "x").await, Err(CallError::Denied(Denied::Never(reason))) if reason.contains("own"))
     );
     assert_eq!(log.lock().unwrap().len(), 1);
 }

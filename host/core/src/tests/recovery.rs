@@ -193,3 +193,18 @@ fn the_state_reads_back() {
     let bytes = serde_json::to_vec(&world.core).unwrap();
     assert_eq!(serde_json::from_slice::<crate::Core>(&bytes).unwrap(), world.core);
 }
+
+/// Scenario: the transitions of the newest incident were erased; Salve starts again, and something breaks.
+/// Guarantees: the erased incident is not known, and its name goes to no other.
+#[test]
+fn an_erased_name_is_not_given_again() {
+    let mut before = World::new();
+    before.reach_settling();
+    let erased = before.id();
+    let mut world = World::new();
+    world.core.skip(&erased);
+    world.core.skip(&salve_model::incident::IncidentId("nonsense".into()));
+    assert!(world.core.incident(&erased).is_none());
+    world.reach_settling();
+    assert_ne!(world.id(), erased);
+}

@@ -163,6 +163,7 @@ pub(super) fn findings(suspect: &str) -> Findings {
         }],
         suggestions: vec![],
         text: String::new(),
+        left_out: 0,
     }
 }
 

@@ -1,7 +1,8 @@
-//! `salve ledger verify` and `show`. Both work without a daemon.
+//! `salve ledger verify` and `show`, which work without a daemon, and `erase`, which asks it.
 
-use super::{ConfigArgument, output};
-use anyhow::Result;
+use super::{ConfigArgument, output, status, user};
+use crate::control::{Erasure, Request};
+use anyhow::{Result, bail};
 use salve_model::{Tenant, text::escape};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -36,6 +37,37 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Erase payloads with their salts for good, by the running daemon.
+    ///
+    /// Numbers, times, kinds and digests stay, so `salve ledger verify` still holds, and an entry of kind `erasure` says
+    /// what was erased, by whom and why. What Salve still needs stays: everything of open incidents. The daemon's memory
+    /// of a closed incident goes with its next start at the latest.
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["incident", "entries"])))]
+    Erase {
+        /// All entries of this incident, and the results of its writes.
+        #[arg(long, value_name = "ID")]
+        incident: Option<String>,
+        /// Entries with these numbers, both included.
+        #[arg(long, value_name = "FIRST..LAST", value_parser = entries)]
+        entries: Option<Erasure>,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+        /// It cannot be taken back.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        config: ConfigArgument,
+    },
+}
+
+/// `5..9`, or `5` for one.
+fn entries(text: &str) -> Result<Erasure, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) => Ok(Erasure::Entries { first, last }),
+        _ => Err("write for instance `5..9`".into()),
+    }
 }
 
 /// Which ledger.
@@ -69,6 +101,17 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(if report.first_bad.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
+        Command::Erase { incident, entries, reason, yes, config } => {
+            let Some(what) = incident.map(Erasure::Incident).or(entries) else {
+                bail!("there is nothing to erase\n\nhint: Give `--incident ID` or `--entries FIRST..LAST`.");
+            };
+            if !yes {
+                bail!(
+                    "nothing was erased, since it cannot be taken back\n\nhint: Look at it with `salve ledger show`, then add `--yes`."
+                );
+            }
+            status::simple(&config, &Request::Erase { what, by: user(), reason })
+        }
         Command::Show { place, incident, tenant, from, limit, json } => {
             let reader = salve_ledger::LedgerReader::open(&place.path()?)?;
             let filter = salve_ledger::Filter {
@@ -80,7 +123,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             };
             for entry in reader.entries(filter)? {
                 if json {
-                    output::say(&serde_json::to_string(&entry)?);
+                    output::say_json_line(&entry)?;
                 } else {
                     let payload =
                         entry.payload.as_ref().map_or_else(|| "(erased)".into(), ToString::to_string);

@@ -1,5 +1,6 @@
 //! Standard output and standard error, and tables. A closed pipe is not an error.
 
+use salve_model::text::escape;
 use std::io::Write;
 
 /// Writes a line to standard output.
@@ -18,8 +19,34 @@ pub fn complain(line: &str) {
 /// # Errors
 /// If the value cannot be put into JSON.
 pub fn say_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    say(&serde_json::to_string_pretty(value)?);
+    say(&printable(&serde_json::to_string_pretty(value)?));
     Ok(())
+}
+
+/// The same on one line.
+///
+/// # Errors
+/// If the value cannot be put into JSON.
+pub fn say_json_line(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(&printable(&serde_json::to_string(value)?));
+    Ok(())
+}
+
+/// The same JSON, in which what strangers wrote can move no cursor and reorder no text: such characters, which stand in
+/// strings alone, are written as `\uXXXX`.
+fn printable(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut buffer = [0; 4];
+    for character in json.chars() {
+        let same: &str = character.encode_utf8(&mut buffer);
+        let is_plain = character == '\n' || (' '..='~').contains(&character) || escape(same, 1) == same;
+        if is_plain {
+            text.push(character);
+        } else {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    text
 }
 
 /// Lines columns up; the first row is the head. The last column is left ragged.
@@ -88,6 +115,15 @@ mod tests {
         ] {
             assert_eq!(super::moment(unix_s * 1_000), expected);
         }
+    }
+
+    /// Guarantees: JSON says the same and holds nothing that a terminal obeys.
+    #[test]
+    fn json_is_printable() {
+        let value = serde_json::json!({ "text": "a\u{202e}b\u{9b}2J\u{7f}\u{1b}ä…" });
+        let text = super::printable(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.contains(['\u{202e}', '\u{9b}', '\u{7f}', '\u{1b}']) && text.contains("ä…"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     /// Guarantees: columns line up whatever the widths.

@@ -117,6 +117,10 @@ async fn respond(request: Request, daemon: &Daemon) -> Response {
             Ok(done) => Response::Done(done),
             Err(why) => Response::Error(why),
         },
+        Request::Erase { what, by, reason } => match daemon.erase(what, &by, &reason).await {
+            Ok(done) => Response::Done(done),
+            Err(why) => Response::Error(why),
+        },
         Request::Plugins => Response::Plugins(daemon.plugin_statuses()),
         Request::Plugin(command) => match daemon.operate_plugin(command).await {
             Ok(done) => Response::Done(done),

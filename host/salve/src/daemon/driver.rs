@@ -8,7 +8,7 @@
 
 use super::{clock::Clock, effects::Effects, pause::Switch};
 use salve_core::{Core, Effect, Event, Step};
-use salve_ledger::{EntryKind, LedgerError, LedgerHandle, NewEntry};
+use salve_ledger::{Entry, EntryKind, LedgerError, LedgerHandle, NewEntry};
 use salve_model::{Tenant, incident::IncidentId, time::Now};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -54,7 +54,7 @@ impl Driver {
     /// # Errors
     /// If a recorded transition cannot be understood: better to stop than to forget an open incident.
     pub fn recover(
-        transitions: impl IntoIterator<Item = Result<Value, LedgerError>>,
+        transitions: impl IntoIterator<Item = Result<Entry, LedgerError>>,
         ledger: LedgerHandle,
         clock: Clock,
         effects: Effects,
@@ -62,8 +62,16 @@ impl Driver {
     ) -> anyhow::Result<Self> {
         use anyhow::Context;
         let mut core = Core::new();
-        for transition in transitions {
-            let transition = serde_json::from_value(transition?).context(
+        for entry in transitions {
+            let entry = entry?;
+            let Some(payload) = entry.payload else {
+                // Erased. An incident is so as a whole, and its name is not given again.
+                if let Some(incident) = entry.incident {
+                    core.skip(&IncidentId(incident));
+                }
+                continue;
+            };
+            let transition = serde_json::from_value(payload).context(
                 "cannot understand a recorded transition; was the ledger written by a newer Salve?",
             )?;
             core.apply(&transition);

@@ -157,7 +157,9 @@ impl Effects {
                 catalogue: self.catalogue.actions(&self.brokers, &view.tenant),
                 now: unix_ns(self.clock.now()),
             };
-            match self.consult(incident, plugin.clone(), question).await {
+            let answer = self.consult(incident, plugin.clone(), question).await;
+            self.note_agent(&view, plugin.name(), &answer).await;
+            match answer {
                 Ok(mut findings) => {
                     for hypothesis in &mut findings.hypotheses {
                         hypothesis.targets =

@@ -10,6 +10,7 @@ mod control;
 mod detectors;
 mod driver;
 mod effects;
+mod erasure;
 mod health;
 mod journal;
 mod notes;
@@ -183,13 +184,8 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
     };
     let recorded = LedgerReader::open(config.ledger_path())?;
     let switch = pause::Switch::new(&config.pause_file());
-    let driver = Driver::recover(
-        recorded.transitions().map(|entry| entry.map(|entry| entry.payload.unwrap_or_default())),
-        ledger.clone(),
-        clock.clone(),
-        effects,
-        switch.clone(),
-    )?;
+    let driver =
+        Driver::recover(recorded.transitions(), ledger.clone(), clock.clone(), effects, switch.clone())?;
     let (questions, question_queue) = Questions::new();
 
     let (detector_commands, detector_queue) = mpsc::channel(ROUNDS_WAITING);

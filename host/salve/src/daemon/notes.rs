@@ -1,12 +1,18 @@
-//! What plugins do wrong outside of incidents, in the ledger: files that were refused, detectors that fail.
+//! What plugins do wrong, in the ledger: files that were refused, detectors and agents that fail.
 //!
 //! ## What always holds
 //! - the same words about the same plugin are noted once, until they change
 //! - a plugin that says something new all the time fills no ledger: at most [`NOTES_MAX`] in [`WINDOW_MS`] for each
+//! - an agent's fault stands beside its incident, once for each time that it is asked, whichever agent answers in the end
 
-use super::Daemon;
+use super::{Daemon, effects::Effects};
 use salve_ledger::{EntryKind, NewEntry};
-use salve_model::{text::escape, time::Now};
+use salve_model::{
+    incident::{Findings, IncidentView},
+    text::escape,
+    time::Now,
+};
+use salve_plugins::GuestError;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -93,6 +99,31 @@ impl Daemon {
         if let Err(error) = self.ledger.append(entries).await {
             // The core stops the daemon if the ledger stays like this.
             tracing::error!(%error, "Cannot note what plugins do wrong.");
+        }
+    }
+}
+
+impl Effects {
+    /// Notes what was wrong with an agent's answer, if anything was.
+    pub async fn note_agent(
+        &self,
+        incident: &IncidentView,
+        agent: &str,
+        answer: &Result<Findings, GuestError>,
+    ) {
+        let words = match answer {
+            Ok(findings) if findings.left_out == 0 => return,
+            Ok(findings) => {
+                format!("{} parts of its findings make no sense and were left out", findings.left_out)
+            }
+            Err(error) => error.to_string(),
+        };
+        let note = note(&format!("agent {agent}"), &words, 0);
+        let mut entry =
+            NewEntry::new(EntryKind::Note, self.clock.now().0, note).incident(incident.id.0.clone());
+        entry.tenant = incident.tenant.clone();
+        if let Err(error) = self.ledger.append(vec![entry]).await {
+            tracing::error!(incident = %incident.id, agent, %error, "Cannot note what an agent did wrong.");
         }
     }
 }

@@ -27,6 +27,10 @@ pub struct Arguments {
     /// Write the request, all calls to the host and the result to this file; in a project's `tests` folder it is a case.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Record bodies and header values of real HTTP calls too. Without it their lengths and digests stand there, and such a
+    /// recording cannot be replayed.
+    #[arg(long, requires_all = ["record", "config"])]
+    with_bodies: bool,
     /// Let real brokers answer, as this configuration grants it: real reads, and writes as a dry-run.
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     config: Option<PathBuf>,
@@ -171,6 +175,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if call != Call::Observe {
             request.world = World::default();
         }
+        let (mut host_calls, mut earlier_calls) = (ran.host_calls.clone(), ran.earlier_calls.clone());
+        // What a request's own world answers is made up, and a case needs it.
+        if settings.is_some() && !arguments.with_bodies {
+            host_calls.iter_mut().chain(&mut earlier_calls).for_each(HostCall::leave_bodies_out);
+        }
         let recording = Recording {
             about: String::new(),
             call,
@@ -179,8 +188,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             observe: None,
             apply,
             plugin: Some(trial.stamp()),
-            host_calls: (call != Call::Observe).then(|| ran.host_calls.clone()),
-            earlier_calls: ran.earlier_calls.clone(),
+            host_calls: (call != Call::Observe).then_some(host_calls),
+            earlier_calls,
             expect: Some(ran.result.clone()),
         };
         recording.write(path)?;

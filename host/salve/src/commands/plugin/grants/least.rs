@@ -106,8 +106,8 @@ fn of_run(recording: &Recording, plugin: &str) -> anyhow::Result<Used> {
         );
     };
     for made in recording.earlier_calls.iter().chain(host_calls) {
-        // It broke its own plan; no grant would allow that.
-        if matches!(made.answer, Answer::Error(CallError::Denied(Denied::NotInPlan(_)))) {
+        // It broke its own plan, or asked for what is never done; no grant would allow that.
+        if matches!(made.answer, Answer::Error(CallError::Denied(Denied::NotInPlan(_) | Denied::Never(_)))) {
             continue;
         }
         let Some(call) = made.granted_call() else { continue };
