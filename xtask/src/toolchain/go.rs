@@ -186,8 +186,8 @@ fn haproxy(workspace: &Workspace, tools: &Path) -> Result<()> {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).with_context(writing)?;
     process::output(Command::new(&script).arg("-v")).map(drop).inspect_err(|_| {
         // What does not run is not kept: the next setup downloads it again.
-        let _ = fs::remove_file(&script);
-        let _ = fs::remove_dir_all(&root);
+        drop(fs::remove_file(&script));
+        drop(fs::remove_dir_all(&root));
     })
 }
 

@@ -425,7 +425,8 @@ async fn a_secret_has_one_plugin_and_one_target() {
         std::error::Error::source(&error).unwrap().to_string()
     };
     let other = target("other");
-    let cases: [(&dyn Fn(&mut BrokersConfig), &str); 5] = [
+    type Change<'a> = &'a dyn Fn(&mut BrokersConfig);
+    let cases: [(Change<'_>, &str); 5] = [
         (&|config| config.grants[1].plugin = PluginName("thief".into()), "`thief`"),
         (&|config| config.grants[1].tenant = Tenant("acme".into()), "of one tenant"),
         (&|config| config.grants[1].targets = vec![other.id.clone()], "`api`, `other`"),
