@@ -251,9 +251,9 @@ mod tests {
         bytes[at..at + lying.len()].copy_from_slice(&lying);
         let refused = check(&bytes).unwrap();
         assert!(!refused.admitted && refused.lines.len() <= 8);
-        assert_eq!(
-            refused.lines.last().unwrap(),
-            "verdict  REFUSED: component imports `salve:plugin/config@0.1.0`, which a plugin of role agent does not have"
-        );
+        let verdict = refused.lines.last().unwrap();
+        let why = "verdict  REFUSED: component imports `salve:plugin/config@0.1.0`, which a plugin of role agent does not have. \
+                   Check `role` in `plugin.toml`";
+        assert!(verdict.starts_with(why), "{verdict}");
     }
 }

@@ -128,8 +128,13 @@ pub struct Findings {
     /// For people; never parsed.
     pub text: String,
     /// Parts that the agent said and that make no sense; they were left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+}
+
+/// What is not written, so that ledgers stay as they were.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// An action that an agent would take.

@@ -286,7 +286,7 @@ mod tests {
     fn brokers(folder: &Path) -> BrokersConfig {
         BrokersConfig {
             state_dir: folder.join("state"),
-            pause_file: folder.join("paused"),
+            pause_file: folder.join("paused.env"),
             protected: vec![folder.join("salve.toml")],
             ..BrokersConfig::default()
         }

@@ -84,7 +84,7 @@ mod tests {
             (process("command = ['/bin/sleep']\nstop_grace_ms = 60000"), "`stop_grace_ms` is above 20,000"),
             (channel("url = 'http://a'\ntemplate = '{'"), "[[notify]] `a`"),
             (channel("url = 'nowhere'\ntemplate = '{}'"), "is no URL"),
-            (format!("[[secret]]\nname = 's'\nenv = 'X'\n{grant}{grant}"), "more than one grant or channel"),
+            (format!("[[secret]]\nname = 's'\nenv = 'X'\n{grant}"), "a secret belongs to one target"),
         ] {
             let checks = found(&text);
             let is_told = |check: &Check| {
