@@ -107,7 +107,7 @@ fn all_on_one(arguments: &Arguments, attacks: Vec<Attack>, dev: bool) -> Vec<Con
     // Only what was started can have left something.
     if let Some(Ok(arena)) = Arc::into_inner(arena).and_then(OnceLock::into_inner) {
         let arena = Arc::new(arena);
-        let checks = traces_left::checks(arguments.filter.is_none()).into_iter().map(|(name, check)| {
+        let checks = traces_left::checks().into_iter().map(|(name, check)| {
             let (arena, attacks) = (arena.clone(), attacks.clone());
             Trial::test(format!("afterwards::{name}"), move || {
                 check(&arena, &attacks).map_err(|error| Failed::from(format!("{error:#}")))

@@ -143,14 +143,6 @@ impl Attack {
         arena.control_goes_on()
     }
 
-    /// Carries it out a second time, if it leaves nothing behind that the first time did not find; whether it did.
-    pub fn again(&self, arena: &Arena) -> Result<bool> {
-        match &self.kind {
-            Kind::Free { run, .. } if self.name.starts_with("load::") => run(arena).map(|()| true),
-            _ => Ok(false),
-        }
-    }
-
     /// It is about what all others share, and is carried out with no other beside it.
     pub fn is_alone(&self) -> bool {
         ["configuration::", "policy::", "kill-switch::", "socket::"]

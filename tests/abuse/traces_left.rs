@@ -4,34 +4,24 @@ use crate::{
     arena::{Arena, PASSWORD, PERSON, SECRET, SENDER, STRANGER, VARIABLE},
     attack::Attack,
 };
-use anyhow::{Context, Result, bail, ensure};
-use std::sync::{
-    PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use anyhow::{Result, ensure};
+use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
 /// More than this is not left over, in bytes: caches of the allocator, incidents and series that the attacks made.
 const LEFT_OVER_MAX: u64 = 80 << 20;
 
-/// More than this is not added by a second round, in bytes.
-const GROWTH_MAX: u64 = 16 << 20;
-
 type Check = fn(&Arena, &[Attack]) -> Result<()>;
 
-/// What must hold in the end, in this order. `whole`: all attacks were carried out.
-pub fn checks(whole: bool) -> Vec<(&'static str, Check)> {
-    let mut checks: Vec<(&'static str, Check)> = vec![
+/// What must hold in the end, in this order.
+pub fn checks() -> Vec<(&'static str, Check)> {
+    vec![
         ("no_export_was_lost", no_export_was_lost),
         ("nothing_was_reached", nothing_was_reached),
         ("no_secret_was_told", no_secret_was_told),
         ("nothing_panicked", nothing_panicked),
         ("ledger_is_intact", ledger_is_intact),
         ("still_heals_and_keeps_no_memory", still_heals_and_keeps_no_memory),
-    ];
-    if whole {
-        checks.push(("a_second_round_adds_nothing", a_second_round_adds_nothing));
-    }
-    checks
+    ]
 }
 
 fn no_export_was_lost(arena: &Arena, _: &[Attack]) -> Result<()> {
@@ -102,28 +92,5 @@ fn still_heals_and_keeps_no_memory(arena: &Arena, attacks: &[Attack]) -> Result<
     let bound = arena.rss_before + LEFT_OVER_MAX;
     let settled = arena.wait("memory is given back", || Ok(arena.rss()? <= bound));
     println!("resident before: {} MiB, now {} MiB", arena.rss_before >> 20, arena.rss()? >> 20);
-    settled
-}
-
-/// The same once more takes no more: what is left over after a first round are caches and what is remembered of it.
-fn a_second_round_adds_nothing(arena: &Arena, attacks: &[Attack]) -> Result<()> {
-    let before = arena.rss()?;
-    let next = AtomicUsize::new(0);
-    let count = std::thread::scope(|scope| {
-        let work = || {
-            let mut count = 0_u32;
-            while let Some(attack) = attacks.get(next.fetch_add(1, Relaxed)) {
-                count += u32::from(attack.again(arena).with_context(|| attack.name.clone())?);
-            }
-            anyhow::Ok(count)
-        };
-        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
-        let counts =
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a thread ended")));
-        counts.sum::<Result<u32>>()
-    })?;
-    arena.control_goes_on()?;
-    let settled = arena.wait("memory is given back", || Ok(arena.rss()? <= before + GROWTH_MAX));
-    println!("{count} attacks again: resident before {} MiB, now {} MiB", before >> 20, arena.rss()? >> 20);
     settled
 }
