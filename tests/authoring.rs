@@ -260,7 +260,7 @@ fn recordings_leave_bodies_out() -> Result<()> {
             let mut request = [0; 4_096];
             // What it asks for does not matter.
             drop(std::io::Read::read(&mut socket, &mut request));
-            let answer = "HTTP/1.1 200 OK\r\nx-private: s3cr3t\r\ncontent-length: 13\r\nconnection: close\r\n\r\nprivate s3cr3t";
+            let answer = "HTTP/1.1 200 OK\r\nx-private: s3cr3t\r\ncontent-length: 14\r\nconnection: close\r\n\r\nprivate s3cr3t";
             drop(std::io::Write::write_all(&mut socket, answer.as_bytes()));
         }
     });
