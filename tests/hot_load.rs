@@ -113,12 +113,16 @@ fn copied_example(desk: &Desk) -> Result<std::path::PathBuf> {
     Ok(folder)
 }
 
+/// One build at a time: a component is compiled at the lowest priority, after all else that computes.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Scenario: the example action is built, pinned and dropped into the plugin folder of a running daemon by the commands of its
 /// README; then it is granted, then a policy names it; then the service breaks.
 /// Guarantees: it is picked up within a second, is harmless until it is granted, and heals, all without a restart, where only what
 /// somebody vouches for loads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_custom_action_is_used_in_the_next_heal() -> Result<()> {
+    let _machine = MACHINE.lock().await;
     let mut daemon = strict_daemon("").await?;
     let marker = daemon.path("broken");
     let _sender: Sender = sender_for_process(daemon.otlp_http()?, marker.clone());
@@ -166,6 +170,7 @@ arguments.value = { min = 0, max = 64 }
 /// was restarted.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_nothing_to_a_heal() -> Result<()> {
+    let _machine = MACHINE.lock().await;
     let settings = "[config_files]\ngood_after_ms = 1500\n";
     let mut daemon = strict_daemon(settings).await?;
     let desk = Desk::new()?;
