@@ -116,7 +116,7 @@ impl Rollout {
         let mut step = Step { name: &name, plugin, rules, now_ms, changes: &mut changes };
         match input {
             Input::Gone { .. } => step.gone(),
-            Input::Compared { digest, sample, .. } => step.compared(&digest, &sample),
+            Input::Compared { digest, stage, sample, .. } => step.compared(&digest, stage, &sample),
             Input::Unfit { digest, reason, .. } => step.fall(&digest, Stage::Failed, reason),
             Input::Quarantined { digest, reason, .. } => step.fall(&digest, Stage::Quarantined, reason),
             Input::Accept { digest, by, .. } => step.accept(&digest, &by)?,
@@ -282,14 +282,14 @@ impl Step<'_> {
         }
     }
 
-    fn compared(&mut self, digest: &str, sample: &Sample) {
+    fn compared(&mut self, digest: &str, asked_in: Stage, sample: &Sample) {
         if self.plugin.candidate.as_deref() != Some(digest) {
             return;
         }
         if let Some(version) = self.plugin.versions.get_mut(digest)
             && matches!(version.stage, Stage::Shadow | Stage::Canary)
         {
-            version.samples.add(sample);
+            version.samples.add(&if version.stage == asked_in { *sample } else { sample.against() });
         }
         self.judge();
     }

@@ -22,6 +22,15 @@ pub struct Sample {
     pub traps: u64,
 }
 
+impl Sample {
+    /// The part that speaks against the new version. A comparison that ends in a later stage than it began in says nothing
+    /// for that stage, but what it found wrong is wrong there too.
+    pub(crate) fn against(&self) -> Self {
+        let differed = self.differed.min(self.compared);
+        Self { compared: differed, differed, traps: self.traps, ..Self::default() }
+    }
+}
+
 /// Sums of samples in one stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Samples {

@@ -97,6 +97,8 @@ pub enum Input {
         name: String,
         /// Of the new version.
         digest: String,
+        /// Its stage when both were asked.
+        stage: Stage,
         /// What came of it.
         sample: Sample,
     },

@@ -37,8 +37,12 @@ fn agreeing(compared: u64) -> Sample {
     Sample { compared, ..Sample::default() }
 }
 
+fn compared_in(stage: Stage, facts: &Facts, sample: Sample) -> Input {
+    Input::Compared { name: facts.name.clone(), digest: facts.digest.clone(), stage, sample }
+}
+
 fn compared(facts: &Facts, sample: Sample) -> Input {
-    Input::Compared { name: facts.name.clone(), digest: facts.digest.clone(), sample }
+    compared_in(Stage::Shadow, facts, sample)
 }
 
 fn stage(rollout: &Rollout, facts: &Facts) -> Option<Stage> {
@@ -63,12 +67,36 @@ fn an_upgrade_that_agrees_becomes_active() {
     assert_eq!(stage(&rollout, &new), Some(Stage::Shadow), "the time is not over");
     rollout.step(100, Input::Tick);
     assert_eq!(stage(&rollout, &new), Some(Stage::Canary));
-    rollout.step(300, compared(&new, agreeing(9)));
+    rollout.step(300, compared_in(Stage::Canary, &new, agreeing(9)));
     assert_eq!(stage(&rollout, &new), Some(Stage::Canary), "a canary needs samples of its own");
-    let changes = rollout.step(301, compared(&new, agreeing(1)));
+    let changes = rollout.step(301, compared_in(Stage::Canary, &new, agreeing(1)));
     assert_eq!(changes.len(), 2, "{changes:?}");
     assert_eq!(rollout.active("absence"), Some(new.digest.as_str()));
     assert_eq!(stage(&rollout, &old), Some(Stage::Retired));
+}
+
+/// Guarantees: a comparison that began in shadow and ends when the version is a canary does not count for the canary, and
+/// what it found wrong counts against it.
+#[test]
+fn a_late_comparison_only_speaks_against() {
+    let canary = || {
+        let (mut rollout, _, new) = upgrade();
+        rollout.step(50, compared(&new, agreeing(10)));
+        rollout.step(100, Input::Tick);
+        assert_eq!(stage(&rollout, &new), Some(Stage::Canary));
+        (rollout, new)
+    };
+    let (mut rollout, new) = canary();
+    rollout.step(300, compared(&new, agreeing(100)));
+    assert_eq!(stage(&rollout, &new), Some(Stage::Canary));
+    rollout.step(301, compared_in(Stage::Canary, &new, agreeing(10)));
+    assert_eq!(stage(&rollout, &new), Some(Stage::Active));
+
+    for sample in [Sample { differed: 20, ..agreeing(20) }, Sample { traps: 1, ..agreeing(1) }] {
+        let (mut rollout, new) = canary();
+        rollout.step(300, compared(&new, sample));
+        assert_eq!(stage(&rollout, &new), Some(Stage::Failed), "{sample:?}");
+    }
 }
 
 /// Guarantees: a trap, disagreement, slowness and memory each end a trial with a reason that names them, and the active
@@ -190,7 +218,9 @@ fn input() -> impl Strategy<Value = Input> {
     });
     prop_oneof![
         4 => version().prop_map(Input::Loaded),
-        6 => (version(), sample).prop_map(|(facts, sample)| compared(&facts, sample)),
+        6 => (version(), sample, any::<bool>()).prop_map(|(facts, sample, late)| {
+            compared_in(if late { Stage::Shadow } else { Stage::Canary }, &facts, sample)
+        }),
         1 => (0..2_usize).prop_map(|name| Input::Gone { name: NAMES[name].into() }),
         1 => version().prop_map(|facts| Input::Unfit { name: facts.name, digest: facts.digest, reason: "x".into() }),
         1 => version().prop_map(|facts| Input::Quarantined { name: facts.name, digest: facts.digest, reason: "x".into() }),

@@ -16,13 +16,13 @@ use super::{
     signals::{Round, SignalsHandle},
     snapshots::{Place, SnapshotStore},
     starting::{Progress, Starting},
-    warm_up,
+    trials, warm_up,
 };
 use crate::control::DetectorStatus;
 use salve_core::{Event, symptom::SCORE_MIN};
 use salve_model::{Tenant, batch::Batch, telemetry::Observation, time::Now};
 use salve_plugins::{DetectorInstance, DetectorOptions, GuestError, Plugin, PluginHost, State};
-use salve_rollout::{Input, Sample, Stage};
+use salve_rollout::{Input, Stage};
 use salve_signals::BindingId;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -440,10 +440,10 @@ impl DetectorThread {
         let points = batch.values.len() as u64;
         let seen = shard.observe(batch).await;
         let series = shard.series_count();
-        if let Some(sample) = seen.sample
-            && let Some(tried) = &shard.tried
+        if let (Some(sample), Some(trial)) = (seen.sample, &binding.trial)
+            && shard.tries(trial.plugin.digest())
         {
-            self.tools.catalogue.report(compared(tried.instance.plugin(), sample));
+            self.tools.catalogue.report(trials::sampled(trial, sample));
         }
         self.shards.insert(key, shard);
         match seen.active {
@@ -554,8 +554,4 @@ fn warn_of_restore(binding: &Binding, instance: &DetectorInstance) {
         let digest = instance.plugin().digest();
         tracing::warn!(detector = %binding.name, digest, %why, "Detector does not take the saved state.");
     }
-}
-
-fn compared(plugin: &Plugin, sample: Sample) -> Input {
-    Input::Compared { name: plugin.name().to_owned(), digest: plugin.digest().to_owned(), sample }
 }

@@ -1,7 +1,7 @@
 //! Carries out what the core asks for, each effect in a task of its own, and brings the answer back as an event.
 
 use super::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Trial},
     clock::Clock,
     journal::RecordedWrite,
     signals::SignalsHandle,
@@ -207,9 +207,9 @@ impl Effects {
             }
         };
         let catalogue = self.catalogue.clone();
-        let report = move |active: &Plugin, one: &Answer<_>, tried: &Plugin, two: &Answer<_>| {
+        let report = move |active: &Plugin, one: &Answer<_>, trial: &Trial, two: &Answer<_>| {
             let same = trials::same_cause(&one.said, &two.said);
-            if let Some(input) = trials::compared(active, one, tried, two, same) {
+            if let Some(input) = trials::compared(active, one, trial, two, same) {
                 catalogue.report(input);
             }
         };
@@ -222,18 +222,18 @@ impl Effects {
             if of_tried.trapped {
                 // The canary falls back at once, and this incident goes on with the active version.
                 let of_active = ask(active.clone(), question).await;
-                report(&active, &of_active, &trial.plugin, &of_tried);
+                report(&active, &of_active, &trial, &of_tried);
                 return of_active.said;
             }
             let said = of_tried.said.clone();
             let of_active = ask(active.clone(), question);
-            tokio::spawn(async move { report(&active, &of_active.await, &trial.plugin, &of_tried) });
+            tokio::spawn(async move { report(&active, &of_active.await, &trial, &of_tried) });
             return said;
         }
         let of_active = ask(active.clone(), question.clone()).await;
         let said = of_active.said.clone();
         let of_tried = ask(trial.plugin.clone(), question);
-        tokio::spawn(async move { report(&active, &of_active, &trial.plugin, &of_tried.await) });
+        tokio::spawn(async move { report(&active, &of_active, &trial, &of_tried.await) });
         said
     }
 
@@ -279,7 +279,7 @@ impl Effects {
             if is_canary && answer.trapped {
                 // The canary falls back at once, and this incident goes on with the active version.
                 let (of_active, _) = self.plan_recorded(&active, request).await;
-                self.compare_plans(&active, &of_active, &trial.plugin, &answer);
+                self.compare_plans(&active, &of_active, &trial, &answer);
                 (plugin, answer) = (active, of_active);
             } else {
                 let other = if is_canary { active.clone() } else { trial.plugin.clone() };
@@ -288,9 +288,9 @@ impl Effects {
                 tokio::spawn(async move {
                     let of_other = effects.plan_in(&other, request, ReplaySession::new(recording)).await;
                     if is_canary {
-                        effects.compare_plans(&other, &of_other, &plugin, &own);
+                        effects.compare_plans(&other, &of_other, &trial, &own);
                     } else {
-                        effects.compare_plans(&plugin, &own, &other, &of_other);
+                        effects.compare_plans(&plugin, &own, &trial, &of_other);
                     }
                 });
             }
@@ -375,11 +375,11 @@ impl Effects {
         &self,
         active: &Plugin,
         of_active: &Answer<Result<RawProposal, ActionError>>,
-        tried: &Plugin,
+        trial: &Trial,
         of_tried: &Answer<Result<RawProposal, ActionError>>,
     ) {
         let same = trials::same_plan(&of_active.said, &of_tried.said);
-        if let Some(input) = trials::compared(active, of_active, tried, of_tried, same) {
+        if let Some(input) = trials::compared(active, of_active, trial, of_tried, same) {
             self.catalogue.report(input);
         }
     }
@@ -442,12 +442,12 @@ impl Effects {
         // What was done is the broker's word, whatever the guest says.
         let summary = session.finish().await;
         if let Some(canary) = canary.filter(|_| trials::is_trap(&outcome)) {
-            self.catalogue.report(trials::trapped(&canary.plugin));
+            self.catalogue.report(trials::trapped(&canary));
         }
         if let (Some(trial), Some(recorder)) = (trial, recorder) {
             let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
             let own = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };
-            self.try_execute(plugin, own, trial.plugin, request, plan.clone(), recorder.recording());
+            self.try_execute(plugin, own, trial, request, plan.clone(), recorder.recording());
         }
         let (done, note) = match outcome {
             Ok(outcome) => (outcome.done, outcome.note),
@@ -461,22 +461,22 @@ impl Effects {
         &self,
         active: Arc<Plugin>,
         own: Answer<bool>,
-        tried: Arc<Plugin>,
+        trial: Trial,
         request: ActionRequest,
         plan: Plan,
         recording: Recording,
     ) {
         let effects = self.clone();
-        let plan = Plan { action_digest: tried.digest().to_owned(), ..plan };
+        let plan = Plan { action_digest: trial.plugin.digest().to_owned(), ..plan };
         tokio::spawn(async move {
             let begun = Instant::now();
             let session = ReplaySession::new(recording);
             let telemetry = effects.signals.telemetry_of(&request.tenant);
-            let outcome = effects.host.execute(&tried, request, &plan, session, telemetry).await;
+            let outcome = effects.host.execute(&trial.plugin, request, &plan, session, telemetry).await;
             let said = outcome.as_ref().is_ok_and(|outcome| outcome.done);
             let of_tried = Answer { said, elapsed: begun.elapsed(), trapped: trials::is_trap(&outcome) };
             let same = own.said == of_tried.said;
-            if let Some(input) = trials::compared(&active, &own, &tried, &of_tried, same) {
+            if let Some(input) = trials::compared(&active, &own, &trial, &of_tried, same) {
                 effects.catalogue.report(input);
             }
         });

@@ -5,6 +5,7 @@
 //!   does reaches a broker
 //! - a heal never waits for a trial
 
+use super::catalogue::Trial;
 use salve_model::{
     call::{BoxFuture, CallError, Denied, Read, ReadAnswer, Session, Write, WriteAnswer},
     incident::Findings,
@@ -150,16 +151,25 @@ pub fn counts(kind: &GuestErrorKind) -> bool {
 }
 
 /// A canary failed through its own fault where there is nothing to compare it with.
-pub fn trapped(tried: &Plugin) -> Input {
-    let sample = Sample { traps: 1, ..Sample::default() };
-    Input::Compared { name: tried.name().to_owned(), digest: tried.digest().to_owned(), sample }
+pub fn trapped(trial: &Trial) -> Input {
+    sampled(trial, Sample { traps: 1, ..Sample::default() })
+}
+
+/// A sample of the version under trial, for the stage in which it was asked.
+pub fn sampled(trial: &Trial, sample: Sample) -> Input {
+    Input::Compared {
+        name: trial.plugin.name().to_owned(),
+        digest: trial.plugin.digest().to_owned(),
+        stage: trial.stage,
+        sample,
+    }
 }
 
 /// What came of a comparison. Nothing can be said where the active version failed too.
 pub fn compared<A, B>(
     active: &Plugin,
     a: &Answer<A>,
-    tried: &Plugin,
+    trial: &Trial,
     b: &Answer<B>,
     same: bool,
 ) -> Option<Input> {
@@ -173,10 +183,10 @@ pub fn compared<A, B>(
         active_us: us(a.elapsed),
         candidate_us: us(b.elapsed),
         active_memory_bytes: active.counters().memory_peak_bytes,
-        candidate_memory_bytes: tried.counters().memory_peak_bytes,
+        candidate_memory_bytes: trial.plugin.counters().memory_peak_bytes,
         traps: u64::from(b.trapped),
     };
-    Some(Input::Compared { name: tried.name().to_owned(), digest: tried.digest().to_owned(), sample })
+    Some(sampled(trial, sample))
 }
 
 #[cfg(test)]
