@@ -46,6 +46,8 @@ mod server;
 mod strict;
 #[path = "abuse/systems.rs"]
 mod systems;
+#[path = "abuse/themes.rs"]
+mod themes;
 #[path = "abuse/traces_left.rs"]
 mod traces_left;
 #[path = "abuse/trust.rs"]
@@ -62,21 +64,7 @@ const AT_ONCE: usize = 4;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
-    let themes = [
-        loading::attacks(),
-        detectors::attacks(),
-        agents::attacks(),
-        actions::attacks(),
-        network::attacks(),
-        systems::attacks(),
-        senders::attacks(),
-        trust::attacks(),
-        privacy::attacks(),
-        fairness::attacks(),
-        operator::attacks(),
-    ];
-    let attacks = themes.into_iter().flatten().collect();
-    let mut conclusions = all_on_one(&arguments, attacks, true);
+    let mut conclusions = all_on_one(&arguments, themes::attacks(), true);
     conclusions.extend(all_on_one(&arguments, strict::attacks(), false));
     conclusions.iter().for_each(Conclusion::exit_if_failed);
 }

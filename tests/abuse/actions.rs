@@ -2,8 +2,8 @@
 
 use crate::{
     arena::Arena,
-    attack::{ActionAttack, Attack, MAY_SET_POOL},
-    guest::{Action, Does, Expect, Step, set_step},
+    attack::{ActionAttack, Attack},
+    guest::{Does, Expect, Step, set_step},
 };
 use anyhow::{Result, ensure};
 
@@ -14,22 +14,8 @@ fn set(target: &str, key: &'static str, value: Option<&'static str>) -> Does {
     Does::Set(target.into(), key, value)
 }
 
-/// May set its victim's pool, plans that and, if not told otherwise, does it and takes it back.
 fn setter(name: &'static str, change: impl FnOnce(&mut ActionAttack)) -> Attack {
-    let mut attack = ActionAttack {
-        guest: Action {
-            name,
-            capabilities: vec![("config", vec!["get", "set"])],
-            steps: vec![set_step(name, "pool_size", "16")],
-            execute: vec![set(name, "pool_size", Some("16"))],
-            undo: vec![set(name, "pool_size", Some("8"))],
-            ..Action::default()
-        },
-        grants: vec![MAY_SET_POOL],
-        ..ActionAttack::default()
-    };
-    change(&mut attack);
-    Attack::action("action", attack)
+    Attack::setter("action", name, change)
 }
 
 /// Plans as it should and does this instead.

@@ -3,7 +3,7 @@
 use crate::{
     arena::{Arena, VICTIM},
     fairness::Crowd,
-    guest::Action,
+    guest::{Action, Does, set_step},
 };
 use anyhow::{Context, Result, ensure};
 use salve_distribution::Digest;
@@ -77,6 +77,25 @@ impl Attack {
     /// An attack by an action.
     pub fn action(theme: &str, attack: ActionAttack) -> Self {
         Self { name: format!("{theme}::{}", attack.guest.name), kind: Kind::Action(Box::new(attack)) }
+    }
+
+    /// The same by one that may set its victim's pool, plans that and, if not told otherwise, does it and takes it back.
+    pub fn setter(theme: &str, name: &'static str, change: impl FnOnce(&mut ActionAttack)) -> Self {
+        let set = |value| vec![Does::Set(name.into(), "pool_size", Some(value))];
+        let mut attack = ActionAttack {
+            guest: Action {
+                name,
+                capabilities: vec![("config", vec!["get", "set"])],
+                steps: vec![set_step(name, "pool_size", "16")],
+                execute: set("16"),
+                undo: set("8"),
+                ..Action::default()
+            },
+            grants: vec![MAY_SET_POOL],
+            ..ActionAttack::default()
+        };
+        change(&mut attack);
+        Self::action(theme, attack)
     }
 
     /// An attack by many calls of one action.

@@ -2,7 +2,7 @@
 
 use crate::{
     arena::{Arena, VARIABLE},
-    attack::{ActionAttack, Attack, MAY_SET_POOL},
+    attack::{ActionAttack, Attack},
     guest::{Action, Does, Step, set_step},
 };
 use anyhow::{Context, Result, ensure};
@@ -18,22 +18,8 @@ const MAY_SET_PASSWORD: &str = "capability = \"config\"\nverbs = [\"get\", \"set
 /// What lets an action restart the process of its target.
 const MAY_RESTART: &str = "capability = \"process\"\nverbs = [\"restart\"]\n";
 
-/// Sets its victim's pool as planned and takes it back.
 fn setter(name: &'static str, change: impl FnOnce(&mut ActionAttack)) -> Attack {
-    let mut attack = ActionAttack {
-        guest: Action {
-            name,
-            capabilities: vec![("config", vec!["get", "set"])],
-            steps: vec![set_step(name, "pool_size", "16")],
-            execute: vec![Does::Set(name.into(), "pool_size", Some("16"))],
-            undo: vec![Does::Set(name.into(), "pool_size", Some("8"))],
-            ..Action::default()
-        },
-        grants: vec![MAY_SET_POOL],
-        ..ActionAttack::default()
-    };
-    change(&mut attack);
-    Attack::action("file", attack)
+    Attack::setter("file", name, change)
 }
 
 /// Plans one step on its own target, and does this.

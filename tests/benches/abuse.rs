@@ -40,6 +40,8 @@ mod senders;
 mod server;
 #[path = "../abuse/systems.rs"]
 mod systems;
+#[path = "../abuse/themes.rs"]
+mod themes;
 #[path = "../abuse/trust.rs"]
 mod trust;
 
@@ -65,20 +67,7 @@ const MEASURE_MAX: Duration = Duration::from_secs(900);
 const SHARE: f64 = 0.2;
 
 fn main() -> Result<ExitCode> {
-    let themes = [
-        detectors::attacks(),
-        actions::attacks(),
-        loading::attacks(),
-        agents::attacks(),
-        network::attacks(),
-        systems::attacks(),
-        senders::attacks(),
-        trust::attacks(),
-        privacy::attacks(),
-        fairness::attacks(),
-        operator::attacks(),
-    ];
-    let attacks: Vec<Attack> = themes.into_iter().flatten().collect();
+    let attacks: Vec<Attack> = themes::attacks();
     let arena = Arena::start(&attacks, true)?;
     let most = exports_per_second(&arena)?;
     let every = Duration::from_secs_f64(1.0 / (most * SHARE));

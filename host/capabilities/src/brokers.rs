@@ -186,28 +186,6 @@ impl Brokers {
         self.shared.config.incident_closed(targets);
     }
 
-    /// Who paused Salve, if it is paused. Looks at the file now.
-    #[must_use]
-    pub fn paused(&self) -> Option<Pause> {
-        self.shared.paused()
-    }
-
-    /// Kill switch on: no write starts once this has returned.
-    ///
-    /// # Errors
-    /// The pause file cannot be written. Salve is then not paused.
-    pub fn pause(&self, by: &str, reason: &str) -> io::Result<()> {
-        KillSwitch::new(&self.shared.registry().config.pause_file).pause(by, reason)
-    }
-
-    /// Kill switch off.
-    ///
-    /// # Errors
-    /// The pause file cannot be removed. Salve stays paused.
-    pub fn resume(&self) -> io::Result<()> {
-        KillSwitch::new(&self.shared.registry().config.pause_file).resume()
-    }
-
     /// Starts a unit at the operator's own word: no plan, no grant, no ledger entry.
     ///
     /// # Errors

@@ -5,15 +5,15 @@
 //! - a yes can be taken back as long as nothing has been done
 
 use crate::{Core, incident::Phase};
-use salve_model::{incident::IncidentId, text::escape};
+use salve_model::incident::IncidentId;
 
 impl Core {
     /// Why a person cannot approve (or reject) this plan; none if they can.
     #[must_use]
     pub fn approval_objection(&self, id: &IncidentId, plan: u32, approved: bool) -> Option<String> {
-        let known = self.number(id).and_then(|number| self.incidents.get(&number));
-        let Some(incident) = known else {
-            return Some(format!("there is no incident `{}`", escape(&id.0, 100)));
+        let incident = match self.find(id) {
+            Ok(incident) => incident,
+            Err(objection) => return Some(objection),
         };
         let waits = match incident.phase {
             Phase::AwaitingApproval { .. } => true,

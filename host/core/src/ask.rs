@@ -13,7 +13,7 @@ use salve_model::{
 /// The effect of a transition that has just been applied.
 pub(crate) fn effect(core: &Core, transition: &Transition) -> Option<Effect> {
     let Change::Incident(id, change) = &transition.change else { return None };
-    let incident = core.incidents.get(&core.number(id)?)?;
+    let incident = core.known(id)?;
     let (id, started, now) = (id.clone(), incident.started, transition.at);
     Some(match change {
         IncidentChange::DiagnosisAsked { request, .. } | IncidentChange::Released { request, .. } => {

@@ -61,7 +61,9 @@ pub use undo::HalfDone;
 pub use view::{IncidentDetail, IncidentSummary};
 
 use incident::Incident;
-use salve_model::{Target, TargetId, Tenant, incident::IncidentId, telemetry::SeriesKey, time::Now};
+use salve_model::{
+    Target, TargetId, Tenant, incident::IncidentId, telemetry::SeriesKey, text::escape, time::Now,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use symptom::Candidate;
@@ -182,11 +184,19 @@ impl Core {
         (self.incidents.get(&number)?.id == *id).then_some(number)
     }
 
+    fn known(&self, id: &IncidentId) -> Option<&Incident> {
+        self.incidents.get(&self.number(id)?)
+    }
+
+    /// The same, or in a sentence that there is none.
+    fn find(&self, id: &IncidentId) -> Result<&Incident, String> {
+        self.known(id).ok_or_else(|| format!("there is no incident `{}`", escape(&id.0, 100)))
+    }
+
     /// Whose a known incident is; that of one about a plugin, and of one that is not known (any more), is `default`.
     #[must_use]
     pub fn tenant(&self, id: &IncidentId) -> Tenant {
-        let known = self.number(id).and_then(|number| self.incidents.get(&number));
-        known.map(Incident::tenant).unwrap_or_default()
+        self.known(id).map(Incident::tenant).unwrap_or_default()
     }
 
     /// Whose this change is, once it has been applied; what concerns all of Salve is `default`'s.

@@ -152,9 +152,9 @@ impl Core {
     /// Why a person cannot acknowledge this incident; none if they can.
     #[must_use]
     pub fn acknowledge_objection(&self, id: &IncidentId) -> Option<String> {
-        let known = self.number(id).and_then(|number| self.incidents.get(&number));
-        let Some(incident) = known else {
-            return Some(format!("there is no incident `{}`", escape(&id.0, 100)));
+        let incident = match self.find(id) {
+            Ok(incident) => incident,
+            Err(objection) => return Some(objection),
         };
         let Some(matter) = &incident.plugin else {
             return Some(format!("{id} is about telemetry: it closes once its symptoms have cleared"));

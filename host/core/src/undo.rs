@@ -84,16 +84,16 @@ impl Core {
     /// The number of the newest remedy of an incident; none if there is none.
     #[must_use]
     pub fn newest_attempt(&self, id: &IncidentId) -> Option<u32> {
-        let incident = self.number(id).and_then(|number| self.incidents.get(&number))?;
+        let incident = self.known(id)?;
         u32::try_from(incident.attempts.len()).ok().filter(|number| *number > 0)
     }
 
     /// Why this remedy cannot be taken back at a person's word; none if it can, while Salve is paused once it is resumed.
     #[must_use]
     pub fn undo_objection(&self, id: &IncidentId, attempt: u32) -> Option<String> {
-        let known = self.number(id).and_then(|number| self.incidents.get(&number));
-        let Some(incident) = known else {
-            return Some(format!("there is no incident `{}`", escape(&id.0, 100)));
+        let incident = match self.find(id) {
+            Ok(incident) => incident,
+            Err(objection) => return Some(objection),
         };
         match incident.phase {
             Phase::Executing { .. } | Phase::Reconciling { .. } | Phase::Undoing { .. } => {

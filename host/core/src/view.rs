@@ -86,7 +86,7 @@ impl Core {
     /// All about one incident; none if it is not known (any more).
     #[must_use]
     pub fn incident(&self, id: &IncidentId) -> Option<IncidentDetail> {
-        let incident = self.incidents.get(&self.number(id)?)?;
+        let incident = self.known(id)?;
         Some(IncidentDetail {
             title: title(incident),
             plugin: incident.plugin.clone(),

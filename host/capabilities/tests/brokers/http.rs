@@ -1,13 +1,10 @@
-//! HTTP calls and messages, against real servers on loopback.
+//! HTTP calls, against real servers on loopback.
 
-use crate::bench::{Bench, grant, heal, id, plan, planned, raw, spec, target};
-use axum::{
-    Router,
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri},
-    response::{IntoResponse, Response},
+use crate::{
+    bench::{Bench, grant, id, plan, planned, raw, spec, target},
+    server::server,
 };
+use axum::http::Method;
 use salve_capabilities::{
     Brokers, BrokersConfig, ChannelConfig, HttpTarget, Phase, Resolver, SecretConfig, SessionSpec,
 };
@@ -23,56 +20,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-
-/// One request as a server saw it.
-#[derive(Debug, Clone)]
-struct Seen {
-    method: Method,
-    uri: String,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-type Log = Arc<Mutex<Vec<Seen>>>;
-
-async fn answer(
-    State(log): State<Log>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let authorization = headers.get("authorization").cloned();
-    log.lock().unwrap().push(Seen { method, uri: uri.to_string(), headers, body });
-    match uri.path() {
-        "/api/moved" => (StatusCode::FOUND, [("location", "/api/elsewhere")], "").into_response(),
-        "/api/large" => vec![b'x'; 100_000].into_response(),
-        "/api/packed" => ([("content-encoding", "gzip")], vec![0x1f, 0x8b, 8, 0]).into_response(),
-        "/api/slow" => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            ().into_response()
-        }
-        "/api/echo" => {
-            let text = authorization.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
-            ([("x-echo", text.clone())], format!("you said {text}!")).into_response()
-        }
-        "/api/broken" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        path if path.starts_with("/api/status/") => {
-            let status = path.rsplit('/').next().and_then(|status| status.parse().ok());
-            (StatusCode::from_u16(status.unwrap()).unwrap(), "why").into_response()
-        }
-        _ => "ok".into_response(),
-    }
-}
-
-async fn server() -> (SocketAddr, Log) {
-    let log = Log::default();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().fallback(answer).with_state(Arc::clone(&log));
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (address, log)
-}
 
 /// Answers with these addresses, whatever is asked.
 struct Fixed(Mutex<Vec<Vec<IpAddr>>>);
@@ -603,63 +550,4 @@ async fn a_refused_way_back_is_none() {
     let summary = undo.finish().await;
     assert!(!summary.receipts[0].applied && !summary.uncertain);
     assert_eq!(bench.result(2).state, WriteState::NotApplied);
-}
-
-fn channel(bench: &mut Bench, url: String) {
-    bench.config.channels = vec![ChannelConfig {
-        name: "ops".into(),
-        url,
-        template: r#"{"text": "{summary} ({incident}, {plugin}, {target})"}"#.into(),
-        secret: None,
-        address_ranges: vec!["loopback".into()],
-    }];
-    let mut people = target("people");
-    people.notify = Some("ops".into());
-    bench.config.targets.push(people);
-    bench.config.grants.push(grant("tell", "notify", &["send"], "people"));
-}
-
-async fn tell(brokers: &Brokers, summary: &str) -> Result<salve_model::call::WriteAnswer, CallError> {
-    let fields = vec![("summary".to_owned(), summary.to_owned()), ("plugin".to_owned(), "forged".to_owned())];
-    let step = raw("notify", "send", "people", &serde_json::json!({ "fields": fields }).to_string());
-    heal(brokers, "tell", step, Write::Notify { target: id("people"), fields }).await
-}
-
-/// Guarantees: a message is the operator's template; what a plugin writes stays inside of its string, on one line, and
-/// cannot pass for the host's fields.
-#[tokio::test]
-async fn messages_are_the_operators() {
-    let (address, log) = server().await;
-    let mut bench = Bench::new();
-    channel(&mut bench, format!("http://{address}/hook?room=1"));
-    let brokers = bench.brokers();
-    let answer = tell(&brokers, "down\", \"admin\": \"true\n\u{202e}x").await.unwrap();
-    assert_eq!(answer.receipt.after.as_deref(), Some("status=200"));
-    let seen = log.lock().unwrap()[0].clone();
-    assert_eq!(seen.uri, "/hook?room=1");
-    assert_eq!(
-        String::from_utf8(seen.body.to_vec()).unwrap(),
-        r#"{"text": "down\", \"admin\": \"true\\n\\u{202e}x (inc-1, tell, people)"}"#
-    );
-    assert_eq!(bench.journal.intents.lock().unwrap()[0].class, VerbClass::AtMostOnce);
-    brokers.announce("ops", &[("summary".into(), "help".into())]).await.unwrap();
-    assert_eq!(log.lock().unwrap().len(), 2);
-}
-
-/// Guarantees: a channel that answers with an error is a failure, and Salve's own API is no channel.
-#[tokio::test]
-async fn channels_that_fail() {
-    let (address, log) = server().await;
-    let mut broken = Bench::new();
-    channel(&mut broken, format!("http://{address}/api/broken"));
-    assert!(
-        matches!(tell(&broken.brokers(), "x").await, Err(CallError::Failed(reason)) if reason.contains("500"))
-    );
-    let mut own = Bench::new();
-    channel(&mut own, format!("http://{address}/hook"));
-    own.config = BrokersConfig { protected_addresses: vec![address], ..own.config.clone() };
-    assert!(
-        matches!(tell(&own.brokers(), "x").await, Err(CallError::Denied(Denied::Never(reason))) if reason.contains("own"))
-    );
-    assert_eq!(log.lock().unwrap().len(), 1);
 }

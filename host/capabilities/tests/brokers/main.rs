@@ -8,6 +8,8 @@
 mod bench;
 mod config;
 mod http;
+mod notify;
 mod process;
 mod reconcile;
+mod server;
 mod session;

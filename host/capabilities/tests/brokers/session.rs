@@ -1,7 +1,7 @@
 //! The order of checks before a write: kill switch, grants, plan, locks, state, journal; dry-run and limits.
 
 use crate::bench::{Bench, execute, grant, heal, id, plan, planned, raw, read, set, set_step, spec, undo};
-use salve_capabilities::{Phase, SessionSpec};
+use salve_capabilities::{KillSwitch, Phase, SessionSpec};
 use salve_model::{
     PluginName, Tenant,
     call::{CallError, Denied, Read, ReadAnswer, Session, Write},
@@ -217,18 +217,19 @@ async fn the_kill_switch_stops_writes_at_once() {
     let path = bench.file("shop", "a.toml", "size = 8\n");
     let brokers = bench.brokers();
     let plan = planned(&brokers, "tune", vec![set_step("shop", "size", "16")]).await.unwrap();
-    brokers.pause("ada", "drill").unwrap();
+    let switch = KillSwitch::new(&bench.config.pause_file);
+    switch.pause("ada", "drill").unwrap();
     let session = execute(&brokers, &plan);
     assert_eq!(denied(session.write(set("shop", "size", "16")).await.unwrap_err()), Denied::KillSwitch);
     assert!(session.read(Read::ConfigKeys { target: id("shop") }).await.is_ok());
     drop((session, brokers));
 
     let brokers = bench.brokers();
-    assert_eq!(brokers.paused().unwrap().by, "ada");
+    assert_eq!(switch.paused().unwrap().by, "ada");
     let error = execute(&brokers, &plan).write(set("shop", "size", "16")).await.unwrap_err();
     assert_eq!(denied(error), Denied::KillSwitch);
     assert!(bench.journal.intents.lock().unwrap().is_empty());
-    brokers.resume().unwrap();
+    switch.resume().unwrap();
 
     let pause_file = bench.config.pause_file.clone();
     *bench.journal.on_intent.lock().unwrap() =
@@ -239,7 +240,7 @@ async fn the_kill_switch_stops_writes_at_once() {
     assert_eq!(read(&path), "size = 8\n");
 
     *bench.journal.on_intent.lock().unwrap() = None;
-    brokers.resume().unwrap();
+    switch.resume().unwrap();
     execute(&brokers, &plan).write(set("shop", "size", "16")).await.unwrap();
     assert_eq!(read(&path), "size = 16\n");
 }

@@ -1,8 +1,8 @@
 //! What was begun and is neither verified nor taken back, for people, with the command that takes it back.
 
 use super::output;
-use anyhow::{Context, Result};
-use salve_core::{Core, HalfDone};
+use anyhow::Result;
+use salve_core::HalfDone;
 use salve_ledger::LedgerReader;
 use salve_model::text::escape;
 use std::path::Path;
@@ -18,13 +18,7 @@ pub fn from_ledger(path: &Path) -> Result<Vec<HalfDone>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let mut core = Core::new();
-    for entry in LedgerReader::open(path)?.transitions() {
-        let transition = serde_json::from_value(entry?.payload.unwrap_or_default())
-            .context("cannot understand a recorded transition; was the ledger written by a newer Salve?")?;
-        core.apply(&transition);
-    }
-    Ok(core.half_done())
+    Ok(crate::daemon::recorded_core(LedgerReader::open(path)?.transitions())?.half_done())
 }
 
 /// One line and more for each.

@@ -48,6 +48,31 @@ pub struct Driver {
     switch: Switch,
 }
 
+/// The core as its recorded transitions made it. An erased incident is not in it.
+///
+/// # Errors
+/// If a recorded transition cannot be read or understood.
+pub fn recorded_core(
+    transitions: impl IntoIterator<Item = Result<Entry, LedgerError>>,
+) -> anyhow::Result<Core> {
+    use anyhow::Context;
+    let mut core = Core::new();
+    for entry in transitions {
+        let entry = entry?;
+        let Some(payload) = entry.payload else {
+            // An incident is erased as a whole, and its name is not given again.
+            if let Some(incident) = entry.incident {
+                core.skip(&IncidentId(incident));
+            }
+            continue;
+        };
+        let transition = serde_json::from_value(payload)
+            .context("cannot understand a recorded transition; was the ledger written by a newer Salve?")?;
+        core.apply(&transition);
+    }
+    Ok(core)
+}
+
 impl Driver {
     /// Folds what the ledger remembers into a core. Nothing is carried out yet.
     ///
@@ -60,22 +85,7 @@ impl Driver {
         effects: Effects,
         switch: Switch,
     ) -> anyhow::Result<Self> {
-        use anyhow::Context;
-        let mut core = Core::new();
-        for entry in transitions {
-            let entry = entry?;
-            let Some(payload) = entry.payload else {
-                // Erased. An incident is so as a whole, and its name is not given again.
-                if let Some(incident) = entry.incident {
-                    core.skip(&IncidentId(incident));
-                }
-                continue;
-            };
-            let transition = serde_json::from_value(payload).context(
-                "cannot understand a recorded transition; was the ledger written by a newer Salve?",
-            )?;
-            core.apply(&transition);
-        }
+        let core = recorded_core(transitions)?;
         Ok(Self { core, ledger, clock, effects, switch })
     }
 

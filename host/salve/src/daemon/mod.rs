@@ -32,6 +32,7 @@ use crate::{
     control::{DetectorStatus, ProcessLine, Status},
     logging,
 };
+pub use driver::recorded_core;
 pub use reload::{brokers_config, host_config};
 
 use anyhow::{Context, Result};
