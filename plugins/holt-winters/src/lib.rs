@@ -67,15 +67,12 @@ impl Detector for HoltWinters {
                     model.after_gap();
                 }
                 let verdict = model.observe(parameters, time, value);
+                // A copy for those who ask for it: what has an address does not stay in registers.
                 if let Some(kind) = verdict.abnormal {
-                    observations.push(observation(part.series, time, value, kind, &verdict, parameters));
+                    observations.push(observation(part.series, time, value, kind, verdict, parameters));
                 }
                 if let Some(scores) = &mut scores {
-                    scores.score[point] = verdict.score();
-                    scores.confidence[point] = verdict.confidence(parameters);
-                    scores.expected[point] = verdict.expected;
-                    scores.lower[point] = verdict.lower;
-                    scores.upper[point] = verdict.upper;
+                    score(scores, point, verdict, parameters);
                 }
             }
         }
@@ -99,13 +96,23 @@ impl Detector for HoltWinters {
     }
 }
 
+#[inline(never)]
+fn score(scores: &mut Scores, point: usize, verdict: Verdict, parameters: &Parameters) {
+    scores.score[point] = verdict.score();
+    scores.confidence[point] = verdict.confidence(parameters);
+    scores.expected[point] = verdict.expected;
+    scores.lower[point] = verdict.lower;
+    scores.upper[point] = verdict.upper;
+}
+
 #[cold]
+#[inline(never)]
 fn observation(
     series: u32,
     time: u64,
     value: f64,
     kind: Kind,
-    verdict: &Verdict,
+    verdict: Verdict,
     parameters: &Parameters,
 ) -> Observation {
     Observation {
@@ -119,7 +126,7 @@ fn observation(
         expected: verdict.expected,
         lower: verdict.lower,
         upper: verdict.upper,
-        reason: words::reason(value, kind, verdict),
+        reason: words::reason(value, kind, &verdict),
         extra: Vec::new(),
     }
 }

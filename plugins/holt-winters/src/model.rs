@@ -125,29 +125,36 @@ impl Model {
 
     /// Judges one point by what came before it, then learns from it.
     ///
-    /// It takes so little that all of it is passed in registers: what is passed on the stack costs a fifth of the whole in
-    /// WebAssembly.
+    /// The usual way through it stands in the caller's loop, and what is rare in functions of its own: a call and its verdict in
+    /// memory are a fifth of the whole in WebAssembly.
+    #[inline]
     pub fn observe(&mut self, parameters: &Parameters, time: u64, value: f64) -> Verdict {
-        let value = value.clamp(-VALUE_MAX, VALUE_MAX);
+        let value = bounded(value);
         match &mut self.phase {
-            Phase::Starting { count, values } => {
-                values[usize::from(*count)] = value as f32;
-                *count += 1;
-                if usize::from(*count) == START_POINTS {
-                    self.phase = Phase::Running(Running::from_start(*values));
-                }
-                Verdict {
-                    expected: value,
-                    lower: value,
-                    upper: value,
-                    error: 0.0,
-                    half: 0.0,
-                    points: 0,
-                    unseasoned: false,
-                    abnormal: None,
-                }
-            }
+            Phase::Starting { .. } => self.start(value),
             Phase::Running(running) => running.observe(&mut self.season, parameters, time, value),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn start(&mut self, value: f64) -> Verdict {
+        if let Phase::Starting { count, values } = &mut self.phase {
+            values[usize::from(*count)] = value as f32;
+            *count += 1;
+            if usize::from(*count) == START_POINTS {
+                self.phase = Phase::Running(Running::from_start(*values));
+            }
+        }
+        Verdict {
+            expected: value,
+            lower: value,
+            upper: value,
+            error: 0.0,
+            half: 0.0,
+            points: 0,
+            unseasoned: false,
+            abnormal: None,
         }
     }
 
@@ -194,6 +201,7 @@ impl Running {
         }
     }
 
+    #[inline]
     fn observe(
         &mut self,
         season: &mut Option<Box<Season>>,
@@ -201,15 +209,8 @@ impl Running {
         time: u64,
         value: f64,
     ) -> Verdict {
-        let season_ns = u64::from(parameters.season_seconds) * 1_000_000_000;
-        let deviation = match season.as_deref_mut() {
-            _ if season_ns == 0 => None,
-            Some(season) => season.deviation(time, season_ns),
-            None => {
-                *season = Some(Box::new(Season::new(time)));
-                None
-            }
-        };
+        let has_season = parameters.season_seconds > 0;
+        let deviation = if has_season { deviation(season, parameters, time) } else { None };
         let trend = self.trend * parameters.trend_damping;
         let unseasonal = self.level + trend;
         let expected = unseasonal + deviation.unwrap_or(0.0);
@@ -228,35 +229,55 @@ impl Running {
             error,
             half,
             points: self.points,
-            unseasoned: season_ns > 0 && deviation.is_none(),
+            unseasoned: has_season && deviation.is_none(),
             abnormal: None,
         };
         let warm = self.points >= parameters.warmup_points;
         if outside && warm {
-            verdict.abnormal = Some(match deviation {
-                // Normal, had the season stood still.
-                Some(_) if (value - unseasonal - f64::from(self.deviation)).abs() <= half => {
-                    Kind::SeasonalBreak
-                }
-                _ if self.run.saturating_add(1) >= SHIFT_POINTS => Kind::LevelShift,
-                _ => Kind::Point,
-            });
+            verdict.abnormal = Some(self.kind(value - unseasonal, half, deviation));
             self.abnormal(parameters, value, deviation.unwrap_or(0.0));
         } else {
             self.normal(parameters, error, half, unseasonal, trend);
-            if let Some(season) = season.as_deref_mut().filter(|_| season_ns > 0) {
-                let bound = CUT * half / parameters.sensitivity;
-                let share = parameters.season_smoothing * (1.0 - parameters.level_smoothing);
-                season.correct(time, season_ns, share * error.clamp(-bound, bound));
-                self.deviation = deviation.unwrap_or(0.0) as f32;
-            }
         }
-        // Without its season the model takes a seasonal rise for a fault, so both are collected.
-        let collected = season.as_deref_mut().filter(|_| season_ns > 0);
-        if let Some(mean) = collected.and_then(|season| season.collect(time, season_ns, value)) {
-            self.begin_season(mean);
+        if has_season {
+            self.learn_season(season, parameters, time, value, &verdict, deviation);
         }
         verdict
+    }
+
+    /// What is wrong with an abnormal point that is `distance` away from where the level is without its season.
+    #[cold]
+    fn kind(&self, distance: f64, half: f64, deviation: Option<f64>) -> Kind {
+        match deviation {
+            // Normal, had the season stood still.
+            Some(_) if (distance - f64::from(self.deviation)).abs() <= half => Kind::SeasonalBreak,
+            _ if self.run.saturating_add(1) >= SHIFT_POINTS => Kind::LevelShift,
+            _ => Kind::Point,
+        }
+    }
+
+    #[inline(never)]
+    fn learn_season(
+        &mut self,
+        season: &mut Option<Box<Season>>,
+        parameters: &Parameters,
+        time: u64,
+        value: f64,
+        verdict: &Verdict,
+        deviation: Option<f64>,
+    ) {
+        let Some(season) = season.as_deref_mut() else { return };
+        let season_ns = season_ns(parameters);
+        if verdict.abnormal.is_none() {
+            let bound = CUT * verdict.half / parameters.sensitivity;
+            let share = parameters.season_smoothing * (1.0 - parameters.level_smoothing);
+            season.correct(time, season_ns, share * verdict.error.clamp(-bound, bound));
+            self.deviation = deviation.unwrap_or(0.0) as f32;
+        }
+        // Without its season the model takes a seasonal rise for a fault, so abnormal points are collected, too.
+        if let Some(mean) = season.collect(time, season_ns, value) {
+            self.begin_season(mean);
+        }
     }
 
     /// With the season the one-step errors are others than without it: begin anew.
@@ -267,25 +288,26 @@ impl Running {
         self.run = 0;
     }
 
+    #[inline]
     fn half_width(&self, parameters: &Parameters, expected: f64) -> f64 {
         let noise = at_least(parameters.sensitivity * self.variance.sqrt(), parameters.floor_absolute);
         at_most(at_least(noise, parameters.floor_relative * expected.abs()), VALUE_MAX)
     }
 
+    #[inline]
     fn normal(&mut self, parameters: &Parameters, error: f64, half: f64, unseasonal: f64, trend: f64) {
         let first_gain = 1.0 / (f64::from(self.points) + 1.0);
         let gain = |long_run: f64| at_least(long_run, first_gain);
         let scale = half / parameters.sensitivity;
         if scale > 0.0 {
-            let cleaned = error.clamp(-CUT * scale, CUT * scale);
+            let cleaned = at_most(at_least(error, -CUT * scale), CUT * scale);
             let cut = error / (scale * CUT);
             let within = 1.0 - at_most(cut * cut, 1.0);
             let rho = CUT_FACTOR * (1.0 - within * within * within);
             self.variance += gain(SCALE_SMOOTHING) * (rho * scale * scale - self.variance);
             let level_gain = gain(parameters.level_smoothing);
-            self.level = (unseasonal + level_gain * cleaned).clamp(-VALUE_MAX, VALUE_MAX);
-            self.trend =
-                (trend + level_gain * parameters.trend_smoothing * cleaned).clamp(-VALUE_MAX, VALUE_MAX);
+            self.level = bounded(unseasonal + level_gain * cleaned);
+            self.trend = bounded(trend + level_gain * parameters.trend_smoothing * cleaned);
         } else {
             // No noise seen and no floor: the first error is all that is known about the scale.
             self.level += gain(parameters.level_smoothing) * error;
@@ -300,6 +322,8 @@ impl Running {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn abnormal(&mut self, parameters: &Parameters, value: f64, deviation: f64) {
         let level = value - deviation;
         self.shift = if self.run == 0 { level } else { self.shift + SHIFT_SMOOTHING * (level - self.shift) };
@@ -313,6 +337,27 @@ impl Running {
             self.points = self.points.min(parameters.warmup_points);
         }
     }
+}
+
+fn season_ns(parameters: &Parameters) -> u64 {
+    u64::from(parameters.season_seconds) * 1_000_000_000
+}
+
+/// The expected deviation from the level. A season begins with its first point.
+#[inline(never)]
+fn deviation(season: &mut Option<Box<Season>>, parameters: &Parameters, time: u64) -> Option<f64> {
+    match season {
+        Some(season) => season.deviation(time, season_ns(parameters)),
+        None => {
+            *season = Some(Box::new(Season::new(time)));
+            None
+        }
+    }
+}
+
+/// Small enough for its square to be finite.
+fn bounded(value: f64) -> f64 {
+    at_most(at_least(value, -VALUE_MAX), VALUE_MAX)
 }
 
 /// A number of a snapshot that was a value, or the difference of two.

@@ -2,6 +2,8 @@
 //!
 //! `f64::max` and `f64::min` are calls there, since WebAssembly's own instructions treat NaN in another way. Where neither
 //! side can be NaN, a comparison does the same in one instruction; in a detector's inner loop that is a fifth of its time.
+//! Both compare with `<`, which the host's compiler turns into the processor's own maximum and minimum; `>` and
+//! `f64::clamp` become branches.
 
 /// `value`, or `least` if that is larger. With NaN on the left, NaN.
 #[inline]
@@ -10,11 +12,11 @@ pub fn at_least(value: f64, least: f64) -> f64 {
     if value < least { least } else { value }
 }
 
-/// `value`, or `most` if that is smaller. With NaN on the left, NaN.
+/// `value`, or `most` if that is smaller. With NaN on the left, `most`.
 #[inline]
 #[must_use]
 pub fn at_most(value: f64, most: f64) -> f64 {
-    if value > most { most } else { value }
+    if value < most { value } else { most }
 }
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod tests {
                 assert_eq!(at_most(left, right), left.min(right));
             }
         }
-        assert!(at_least(f64::NAN, 1.0).is_nan() && at_most(f64::NAN, 1.0).is_nan());
+        assert!(at_least(f64::NAN, 1.0).is_nan());
+        assert_eq!(at_most(f64::NAN, 1.0), 1.0);
     }
 }
