@@ -4,6 +4,10 @@
 /// written as `\u{…}`, and it is cut to `chars_max` characters with `…` at the end.
 #[must_use]
 pub fn escape(text: &str, chars_max: usize) -> String {
+    // Most texts are.
+    if text.len() <= chars_max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut escaped = String::with_capacity(text.len().min(chars_max));
     for (index, character) in text.chars().enumerate() {
         if index == chars_max {

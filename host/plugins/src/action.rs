@@ -6,7 +6,7 @@ use crate::{
     capabilities, counters,
     error::{ActionError, GuestErrorKind},
     guest::GuestState,
-    host::{Exports, Plugin, PluginHost},
+    host::{ActionExports, Exports, Plugin, PluginHost},
     imports::attributes,
     manifest::Role,
 };
@@ -18,7 +18,10 @@ use salve_model::{
     text::escape,
 };
 use std::sync::Arc;
-use wasmtime::Store;
+use wasmtime::{
+    Store,
+    component::{ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower},
+};
 
 /// Most steps of a plan.
 const STEPS_MAX: usize = 100;
@@ -102,11 +105,11 @@ impl PluginHost {
         telemetry: Arc<dyn Telemetry>,
     ) -> Result<RawProposal, ActionError> {
         const CALL: &str = "plan";
-        let proposal = self
-            .act(plugin, CALL, request, session, telemetry, |store, guest, request| {
+        let proposal: act::Proposal = self
+            .act(plugin, CALL, request, session, telemetry, |store, instance, exports, request| {
                 Box::pin(async move {
                     let targets = request.targets();
-                    guest.call_plan(store, request.lend(&targets)).await
+                    called(store, &instance, &exports.plan, (request.lend(&targets),)).await
                 })
             })
             .await?
@@ -128,11 +131,11 @@ impl PluginHost {
     ) -> Result<RawOutcome, ActionError> {
         const CALL: &str = "execute";
         let plan = approved(plugin, plan)?;
-        let outcome = self
-            .act(plugin, CALL, request, session, telemetry, move |store, guest, request| {
+        let outcome: Answer<act::Outcome> = self
+            .act(plugin, CALL, request, session, telemetry, move |store, instance, exports, request| {
                 Box::pin(async move {
                     let targets = request.targets();
-                    guest.call_execute(store, request.lend(&targets), &plan).await
+                    called(store, &instance, &exports.execute, (request.lend(&targets), &plan)).await
                 })
             })
             .await?;
@@ -155,12 +158,12 @@ impl PluginHost {
         const CALL: &str = "undo";
         let plan = approved(plugin, plan)?;
         let receipts: Vec<_> = receipts.iter().map(capabilities::receipt).collect();
-        let outcome = self
-            .act(plugin, CALL, request, session, telemetry, move |store, guest, request| {
+        let outcome: Answer<act::Outcome> = self
+            .act(plugin, CALL, request, session, telemetry, move |store, instance, exports, request| {
                 Box::pin(async move {
                     let targets = request.targets();
-                    let receipts: Vec<_> = receipts.iter().collect();
-                    guest.call_undo(store, request.lend(&targets), &plan, &receipts).await
+                    let parameters = (request.lend(&targets), &plan, &receipts[..]);
+                    called(store, &instance, &exports.undo, parameters).await
                 })
             })
             .await?;
@@ -181,7 +184,8 @@ impl PluginHost {
         R: Send + 'static,
         F: for<'a> FnOnce(
                 &'a mut Store<GuestState>,
-                act::Guest,
+                Instance,
+                &'a ActionExports,
                 OwnedRequest,
             ) -> BoxFuture<'a, wasmtime::Result<R>>
             + Send
@@ -200,16 +204,35 @@ impl PluginHost {
         };
         let request = OwnedRequest::new(request);
         let of_call = plugin.clone();
-        let answer =
-            call::fresh(&self.0, plugin, call, reach, move |store, instance| match &of_call.exports {
-                Exports::Action(indices) => match indices.load(&mut *store, &instance) {
-                    Ok(guest) => run(store, guest, request),
-                    Err(error) => Box::pin(async move { Err(error) }),
-                },
-                _ => Box::pin(async { Err(wasmtime::Error::msg("not an action")) }),
-            });
+        let answer = call::fresh(&self.0, plugin, call, reach, move |store, instance| {
+            Box::pin(async move {
+                match &of_call.exports {
+                    Exports::Action(exports) => run(store, instance, exports, request).await,
+                    _ => Err(wasmtime::Error::msg("not an action")),
+                }
+            })
+        });
         Ok(answer.await?)
     }
+}
+
+/// What an action's function gives.
+type Answer<R> = Result<R, act::Failure>;
+
+/// Calls one function of a fresh instance.
+async fn called<P, R>(
+    store: &mut Store<GuestState>,
+    instance: &Instance,
+    function: &ComponentExportIndex,
+    parameters: P,
+) -> wasmtime::Result<Answer<R>>
+where
+    P: ComponentNamedList + Lower + Send + Sync,
+    R: ComponentType + Lift + Send + Sync + 'static,
+{
+    let function = instance.get_typed_func::<P, (Answer<R>,)>(&mut *store, function)?;
+    let (answer,) = function.call_async(store, parameters).await?;
+    Ok(answer)
 }
 
 /// A request that a guest thread can own.

@@ -2,14 +2,14 @@
 
 use crate::{
     bindings::{
-        exports::salve::plugin::{act, consult, detect},
+        exports::salve::plugin::{consult, detect},
         salve::plugin::{clock, config, http, log, notify, process, telemetry, types},
     },
     guest::GuestState,
-    host::Exports,
+    host::{ActionExports, Exports},
     manifest::{Manifest, Role},
 };
-use wasmtime::component::{HasSelf, InstancePre, Linker};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 /// Links what the role has and the manifest names. Nothing else is there, so nothing else can be called.
 pub(crate) fn link(linker: &mut Linker<GuestState>, manifest: &Manifest) -> wasmtime::Result<()> {
@@ -42,6 +42,15 @@ pub(crate) fn exports(role: Role, pre: &InstancePre<GuestState>) -> wasmtime::Re
     match role {
         Role::Detector => detect::GuestIndices::new(pre).map(Exports::Detector),
         Role::Agent => consult::GuestIndices::new(pre).map(Exports::Agent),
-        Role::Action => act::GuestIndices::new(pre).map(Exports::Action),
+        Role::Action => action_exports(pre.component()).map(Exports::Action),
     }
+}
+
+fn action_exports(component: &Component) -> wasmtime::Result<ActionExports> {
+    const INTERFACE: &str = "salve:plugin/act@0.1.0";
+    let missing = |name: &str| wasmtime::Error::msg(format!("there is no export `{name}`"));
+    let interface = component.get_export_index(None, INTERFACE).ok_or_else(|| missing(INTERFACE))?;
+    let function =
+        |name: &str| component.get_export_index(Some(&interface), name).ok_or_else(|| missing(name));
+    Ok(ActionExports { plan: function("plan")?, execute: function("execute")?, undo: function("undo")? })
 }
