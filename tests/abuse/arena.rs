@@ -177,6 +177,8 @@ pub struct Arena {
     pub pid: u64,
     pub bystander: i64,
     pub rss_before: u64,
+    /// Between two looks at something that is waited for.
+    pub look_every: Duration,
     sick: Arc<Mutex<BTreeSet<String>>>,
     rounds: Arc<AtomicU64>,
     paused: Arc<AtomicBool>,
@@ -226,6 +228,7 @@ impl Arena {
             nasty,
             forbidden,
             otlp,
+            look_every: Duration::from_millis(50),
             sick: Arc::default(),
             rounds: Arc::default(),
             paused: Arc::default(),
@@ -352,7 +355,7 @@ impl Arena {
         self.runtime.block_on(future)
     }
 
-    /// Waits until `condition` holds, looking at it every 50 ms, for at most [`WITHIN`].
+    /// Waits until `condition` holds, for at most [`WITHIN`].
     pub fn wait(&self, what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
         let begun = Instant::now();
         while !condition().with_context(|| format!("while waiting until {what}"))? {
@@ -362,7 +365,7 @@ impl Arena {
                 "the daemon is gone while waiting until {what}\n{}",
                 self.daemon.log_end()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(self.look_every);
         }
         Ok(())
     }
