@@ -4,9 +4,9 @@
 //! fails if p99 is then neither within twice that of before nor within 5 ms, or if not all could be begun. Says beside which
 //! attacks slow exports were sent. How each attack ends is the test's matter.
 //!
-//! Who looks how an attack goes on starts a `salve` for each look, which as often as in the test is four times the processor
-//! time of the daemon. So it looks more rarely, and those threads and their programs give way to all others; senders that
-//! attack do not.
+//! Who looks how an attack goes on starts a `salve` for each look, which as often as in the test is more processor time than
+//! the daemon's. So it looks more rarely, and those threads and their programs give way to all others; senders that attack do
+//! not.
 
 #![allow(
     clippy::unwrap_used,
