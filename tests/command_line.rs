@@ -4,7 +4,6 @@ use anyhow::Result;
 use salve_tests::{
     daemon::Daemon,
     shop::{self, RESTART_POLICY},
-    world::free_port,
 };
 
 /// What a command printed and how it ended, with the folder written as `@`.
@@ -78,7 +77,7 @@ fn doctor_finds_what_is_wrong() -> Result<()> {
     let good = run(&daemon, &["doctor"])?;
     assert!(good.ends_with("exit code 0\n") && !good.contains("read by others"), "{good}");
 
-    let port = free_port()?;
+    let [port] = salve_ports::free()?;
     let taken = std::net::TcpListener::bind(("127.0.0.1", port))?;
     let refused = "[[target]]\nid = \"api\"\nhttp = { base_url = \"http://127.0.0.1:1/path\" }\n";
     let config = shop::config("observe", refused).replacen(

@@ -6,7 +6,7 @@ use rustix::process::{Signal, kill_process};
 use salve_tests::{
     daemon::Daemon,
     shop::{self, CHANGE_THEN_RESTART, RESTART_POLICY, sender_for_process, worker_pid},
-    world::{Sender, free_port},
+    world::Sender,
 };
 use std::{
     path::{Path, PathBuf},
@@ -90,7 +90,7 @@ async fn run_through(daemon: &mut Daemon) -> Result<Ending> {
 /// One heal that ends with a restart, killed at `strike`.
 async fn heal_with(policy: &str, strike: Strike) -> Result<Ending> {
     // The OTLP port stays, so that the sender finds the daemon again.
-    let port = free_port()?;
+    let [port] = salve_ports::free()?;
     let config = shop::config("act", "").replacen(
         "http_address = \"127.0.0.1:0\"",
         &format!("http_address = \"127.0.0.1:{port}\""),
@@ -230,7 +230,7 @@ async fn call_with(strike: Option<Strike>) -> Result<(Ending, u64, String)> {
         }
     });
     let (server, calls) = counting_server(on_call).await?;
-    let port = free_port()?;
+    let [port] = salve_ports::free()?;
     let more = "[[grant]]\nplugin = \"http-call\"\ncapability = \"http\"\nverbs = [\"*\"]\ntargets = [\"worker\"]\n\
                 http = { methods = [\"POST\"], paths = [\"/heal\"] }\n";
     let config = shop::config("act", more)

@@ -10,12 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use salve_tests::{
-    components,
-    daemon::Daemon,
-    shop,
-    world::{Sender, free_port},
-};
+use salve_tests::{components, daemon::Daemon, shop, world::Sender};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -77,7 +72,7 @@ struct Balancer {
 
 impl Balancer {
     fn start(folder: &Path) -> Result<Self> {
-        let statistics = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let [statistics] = salve_ports::free()?.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
         let configuration = folder.join("haproxy.cfg");
         // Nothing is balanced here: what is asked for is which servers would get sessions.
         let text = format!(

@@ -194,7 +194,7 @@ impl Arena {
             let nasty = server::nasty(forbidden.0).await?;
             anyhow::Ok((forbidden, nasty))
         })?;
-        let health = salve_tests::world::free_port()?.to_string();
+        let [health] = salve_ports::free()?.map(|port: u16| port.to_string());
         let mut config = CONFIG.to_owned();
         for attack in attacks {
             config.push_str(&attack.config(&nasty.0, &forbidden.0, dev)?);

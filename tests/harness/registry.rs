@@ -37,7 +37,7 @@ impl Registry {
         // Between the look for a free port and its use another program may take it.
         for _ in 0..5 {
             let folder = tempfile::Builder::new().prefix("salve-registry-").tempdir()?;
-            let port = crate::world::free_port()?;
+            let [port] = salve_ports::free()?;
             let config = configure(folder.path(), port, asks)?;
             let log = File::create(folder.path().join("log"))?;
             let child = Command::new(&program)

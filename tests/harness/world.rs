@@ -3,7 +3,6 @@
 //! The process and the file are real and Salve's brokers act on them; the spans are sent as real OTLP over HTTP. Whether they
 //! fail is looked up in the world each time, so that only a real change heals.
 
-use anyhow::Result;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, KeyValue, any_value},
@@ -134,12 +133,4 @@ pub fn client() -> reqwest::Client {
     // Already installed if another test of this process was here first.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap_or_default()
-}
-
-/// A free loopback port.
-///
-/// # Errors
-/// If there is none.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

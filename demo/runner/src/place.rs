@@ -4,7 +4,7 @@ use crate::fault::Service;
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -75,14 +75,10 @@ impl Place {
     /// # Errors
     /// If a file cannot be written or there is no free port.
     pub(crate) fn set_up(folder: &Path, programs: &Programs, act: bool) -> Result<Self> {
-        // All are held at once, so that no port is given out twice; between this and their use another program could
-        // take one, which ends the run with a clear message.
-        let held = (0..10)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<std::io::Result<Vec<_>>>()
-            .context("cannot find free ports on loopback")?;
-        let mut free = held.iter().filter_map(|listener| listener.local_addr().ok());
-        let mut port = || free.next().context("cannot find free ports on loopback");
+        let port = || -> Result<SocketAddr> {
+            let [port] = salve_ports::free().context("cannot find free ports on loopback")?;
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
         let mut ports = BTreeMap::new();
         for service in Service::ALL {
             ports.insert(service, Ports { listen: port()?, admin: port()? });

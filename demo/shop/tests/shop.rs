@@ -22,7 +22,7 @@ use opentelemetry_proto::tonic::{
 };
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -111,9 +111,8 @@ impl Collector {
     fn start() -> (Self, SocketAddr, tokio::runtime::Runtime) {
         let collector = Self::default();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let [port] = salve_ports::free().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let server = tonic::transport::Server::builder()
             .add_service(TraceServiceServer::new(collector.clone()))
             .add_service(MetricsServiceServer::new(collector.clone()))
@@ -147,11 +146,6 @@ fn process(arguments: &[&str]) -> Process {
     Process(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
-fn ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 fn write(folder: &Path, name: &str, text: &str) -> String {
     // As careful writers do: whole, or not at all.
     let fresh = folder.join(format!("{name}.new"));
@@ -170,7 +164,8 @@ fn the_shop_tells_what_happens_to_it() {
     let (collector, otlp, _runtime) = Collector::start();
     let otlp = format!("http://{otlp}");
     let folder = tempfile::tempdir().unwrap();
-    let [gateway, checkout, inventory, gateway_admin, checkout_admin, inventory_admin, load_admin] = ports();
+    let [gateway, checkout, inventory, gateway_admin, checkout_admin, inventory_admin, load_admin] =
+        salve_ports::free().unwrap();
     let gateway_toml = |currency: &str| {
         format!(
             "# The front door.\nlisten = \"127.0.0.1:{gateway}\"\nadmin_listen = \"127.0.0.1:{gateway_admin}\"\n\
@@ -299,7 +294,7 @@ fn path(received: &Received, span: &Span) -> String {
 #[test]
 fn a_leak_ends_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let [listen, admin, nobody] = ports();
+    let [listen, admin, nobody] = salve_ports::free().unwrap();
     let file = write(
         folder.path(),
         "inventory.json",

@@ -264,8 +264,8 @@ async fn no_answer_is_unknown() {
     assert_eq!(slow.result(1).state, WriteState::Unknown);
 
     // Nobody listens there any more.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = bench(format!("http://{free}"));
+    let [free] = salve_ports::free().unwrap();
+    let gone = bench(format!("http://127.0.0.1:{free}"));
     let brokers = gone.brokers();
     let post = request("POST", "/api/x");
     let made = planned(&brokers, "call", vec![step(&post)]).await.unwrap();
