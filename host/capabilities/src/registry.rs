@@ -169,10 +169,12 @@ pub fn unreadable_secrets(config: &BrokersConfig) -> Vec<String> {
 pub(crate) fn is_protected(config: &BrokersConfig, path: &Path) -> bool {
     let real = real_path(path);
     let inode = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let found = inode(path);
     let own = [&config.state_dir, &config.pause_file];
     config.protected.iter().chain(own).any(|protected| {
-        let same = inode(protected).is_some_and(|protected| inode(path) == Some(protected));
-        same || real.starts_with(real_path(protected)) || path.starts_with(protected)
+        path.starts_with(protected)
+            || (found.is_some() && inode(protected) == found)
+            || real.starts_with(real_path(protected))
     })
 }
 

@@ -6,7 +6,7 @@ use super::{
     state_words,
     tree::{Kind, Node, parse_key, write_key},
     versions::Versions,
-    watch::Watch,
+    watch::{Look, Watch},
 };
 use crate::{BrokersConfig, registry::Registry, storage};
 use salve_model::{TargetId, call::ConfigVersion, telemetry::Change, text::escape, time::EventTime};
@@ -115,7 +115,7 @@ impl ConfigBroker {
             }
         }
         drop(tracked);
-        self.inner.recheck_all();
+        self.inner.look(&Look::All);
         self.watch(&places, registry.config.config_recheck_ms);
     }
 
@@ -127,15 +127,15 @@ impl ConfigBroker {
         if places.is_empty() {
             return;
         }
-        let mut watch = Watch::new(places.iter().map(|place| place.folder()));
+        let files = places.iter().map(|place| place.path.clone()).collect();
+        let mut watch = Watch::new(files, Duration::from_millis(recheck_ms.max(10)));
         let inner = Arc::clone(&self.inner);
-        let recheck = Duration::from_millis(recheck_ms.max(10));
         tasks.push(tokio::spawn(async move {
             loop {
-                watch.notice(QUIET, recheck).await;
+                let look = watch.notice(QUIET).await;
                 let inner = Arc::clone(&inner);
                 // It ends with the runtime; there is nothing else to do about a thread that failed.
-                drop(tokio::task::spawn_blocking(move || inner.recheck_all()).await);
+                drop(tokio::task::spawn_blocking(move || inner.look(&look)).await);
             }
         }));
     }
@@ -372,10 +372,13 @@ impl Inner {
         }
     }
 
-    fn recheck_all(&self) {
+    fn look(&self, at: &Look) {
         let all: Vec<_> = lock(&self.tracked).values().cloned().collect();
         for tracked in all {
             let mut tracked = lock(&tracked);
+            if matches!(at, Look::At(files) if !files.contains(&tracked.place.path)) {
+                continue;
+            }
             self.age(&mut tracked);
             match self.recheck(&mut tracked) {
                 Ok(()) => tracked.broken = None,

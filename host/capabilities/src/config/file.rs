@@ -252,10 +252,6 @@ impl FilePlace {
             }
         }
     }
-
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.root.join(&self.folder)
-    }
 }
 
 #[cfg(test)]
