@@ -7,6 +7,7 @@ use crate::{
 };
 use salve_model::{
     PluginName, Target, TargetId, Tenant,
+    grant::Grant,
     telemetry::Change,
     text::{chain, escape},
 };
@@ -136,15 +137,15 @@ impl Brokers {
     #[must_use]
     pub fn granted_targets(&self, plugin: &PluginName) -> Vec<TargetId> {
         let registry = self.shared.registry();
-        let granted = |target: &Target, capability: &str| {
-            grants::any(&registry.config.grants, plugin, target, capability)
-        };
+        let own: Vec<&Grant> =
+            registry.config.grants.iter().filter(|grant| grant.plugin == *plugin).collect();
+        let granted = |target: &Target, capability: &str| grants::any(&own, target, capability);
         registry
             .targets()
             .filter(|target| {
                 let capabilities = ["process", "config", "http", "notify"];
                 capabilities.iter().any(|capability| {
-                    target.object(capability).is_some() && granted(&target.model, capability)
+                    granted(&target.model, capability) && target.object(capability).is_some()
                 })
             })
             .map(|target| target.model.id.clone())

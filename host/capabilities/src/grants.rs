@@ -62,13 +62,10 @@ pub(crate) fn check<'g>(grants: &'g [Grant], ask: &Ask<'_>) -> Result<&'g Grant,
     Err(toml_that_allows(ask, closest.as_deref()))
 }
 
-/// Some grant gives the plugin something on the target.
-pub(crate) fn any(grants: &[Grant], plugin: &PluginName, target: &Target, capability: &str) -> bool {
-    grants.iter().any(|grant| {
-        grant.plugin == *plugin
-            && grant.tenant == target.tenant
-            && grant.capability == capability
-            && names(&grant.targets, &target.id)
+/// Some of a plugin's grants gives it something on the target.
+pub(crate) fn any(of_plugin: &[&Grant], target: &Target, capability: &str) -> bool {
+    of_plugin.iter().any(|grant| {
+        grant.tenant == target.tenant && grant.capability == capability && names(&grant.targets, &target.id)
     })
 }
 
