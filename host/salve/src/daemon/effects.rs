@@ -4,6 +4,7 @@ use super::{
     catalogue::{Catalogue, Trial},
     clock::Clock,
     journal::RecordedWrite,
+    marks::Marks,
     signals::SignalsHandle,
     trials::{self, Answer, Recording, RecordingSession, ReplaySession},
 };
@@ -23,11 +24,7 @@ use salve_plugins::{
 };
 use salve_policy::{PolicyErrors, PolicyStore};
 use salve_rollout::Stage;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 use tokio::sync::mpsc;
 
 /// Everything that effects need.
@@ -51,8 +48,8 @@ pub struct Effects {
     pub clock: Clock,
     /// Channel for escalations, if there is one.
     pub escalation: Arc<std::sync::RwLock<Option<String>>>,
-    /// Targets that open incidents concern.
-    pub concerned: Arc<std::sync::Mutex<BTreeMap<IncidentId, BTreeSet<TargetId>>>>,
+    /// Told which targets open incidents concern.
+    pub marks: Marks,
 }
 
 /// Most reads and writes of one guest call that reach the brokers; the plugin host has its own, configured limit.
@@ -72,8 +69,10 @@ impl Effects {
                         signal = %escape(&symptom.series.name, 100),
                         operation = symptom.series.attributes.get("span.name").map(|name| escape(name, 100)), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
-                self.mark_open(&incident, &view, &view.services);
+                let concerned = services_targets(&self.targets_of(&tenant), &view.services);
+                let marked = self.marks.opened(&incident, concerned, unix_ns(view.started));
                 self.answer(async move {
+                    marked.await;
                     let findings = effects.diagnose(&incident, view).await;
                     Event::Diagnosed { incident, request, findings }
                 });
@@ -132,7 +131,7 @@ impl Effects {
                     Outcome::Healed => tracing::info!(incident = %incident, "Closed: healed."),
                     other => tracing::info!(incident = %incident, outcome = ?other, "Closed."),
                 }
-                self.mark_closed(&incident);
+                self.marks.closed(&incident);
             }
         }
     }
@@ -166,7 +165,8 @@ impl Effects {
                             services_targets(&targets, std::slice::from_ref(&hypothesis.suspect));
                     }
                     if let Some(first) = findings.hypotheses.first() {
-                        self.mark_open(incident, &view, std::slice::from_ref(&first.suspect));
+                        let concerned = services_targets(&targets, std::slice::from_ref(&first.suspect));
+                        self.marks.also(incident, concerned, unix_ns(view.started)).await;
                         tracing::info!(incident = %incident, agent = %plugin.name(), suspect = %escape(&first.suspect, 100),
                             mechanism = %escape(&first.mechanism, 50), probability = first.probability, "Diagnosed.");
                         return Ok(findings);
@@ -511,21 +511,6 @@ impl Effects {
         let mut targets = self.brokers.targets();
         targets.retain(|target| target.tenant == *tenant);
         targets
-    }
-
-    /// Values of the tenant's targets' files do not become good while the incident is open; none is that became so since it began.
-    fn mark_open(&self, incident: &IncidentId, view: &IncidentView, services: &[String]) {
-        let targets = services_targets(&self.targets_of(&view.tenant), services);
-        let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = concerned.entry(incident.clone()).or_default();
-        let new: Vec<_> = targets.into_iter().filter(|target| known.insert(target.clone())).collect();
-        self.brokers.incident_opened(&new, unix_ns(view.started));
-    }
-
-    fn mark_closed(&self, incident: &IncidentId) {
-        let mut concerned = self.concerned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let targets: Vec<_> = concerned.remove(incident).into_iter().flatten().collect();
-        self.brokers.incident_closed(&targets);
     }
 
     /// Tells people over the operator's channel. The log and the ledger already have it.

@@ -13,6 +13,7 @@ mod effects;
 mod erasure;
 mod health;
 mod journal;
+mod marks;
 mod notes;
 mod pause;
 mod process_up;
@@ -41,6 +42,7 @@ use clock::Clock;
 use detectors::{Command, DetectorThread};
 use driver::{Driver, Questions};
 use effects::Effects;
+use marks::Marks;
 use salve_capabilities::Brokers;
 use salve_core::Event;
 use salve_ledger::{EntryKind, Ledger, LedgerHandle, LedgerReader, NewEntry};
@@ -181,7 +183,7 @@ async fn run_until_stopped(config_path: PathBuf, config: Config) -> Result<()> {
         events: events.clone(),
         clock: clock.clone(),
         escalation: escalation.clone(),
-        concerned: Arc::default(),
+        marks: Marks::start(brokers.clone()).context("cannot start the thread of marks")?,
     };
     let recorded = LedgerReader::open(config.ledger_path())?;
     let switch = pause::Switch::new(&config.pause_file());
