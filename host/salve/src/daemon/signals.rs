@@ -4,6 +4,7 @@
 //! - one thread, no locks: requests are applied in the order in which they were accepted
 //! - the queue is bounded in requests and bytes; past it, senders are told to come back later
 //! - a request is answered once it has been applied, so what was acknowledged is counted
+//! - guests who ask without end get at most half of the thread while senders wait
 
 use salve_core::event::ExpectationPoint;
 use salve_ingest::{Accepted, Assertions, Refused, Signal, Sink};
@@ -23,6 +24,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,6 +65,8 @@ enum Message {
 pub struct SignalsHandle {
     requests: mpsc::Sender<Message>,
     jobs: mpsc::UnboundedSender<Message>,
+    /// Of guests. Each waits for its answer, so there are no more than threads on which guests run.
+    questions: mpsc::UnboundedSender<Job>,
     waiting_bytes: Arc<AtomicUsize>,
     waiting_bytes_max: usize,
     clock: super::clock::Clock,
@@ -80,10 +84,12 @@ impl SignalsHandle {
     ) -> std::io::Result<Self> {
         let (requests, request_queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let (jobs, job_queue) = mpsc::unbounded_channel();
+        let (questions, question_queue) = mpsc::unbounded_channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let handle = Self {
             requests,
             jobs,
+            questions,
             waiting_bytes: waiting_bytes.clone(),
             waiting_bytes_max,
             clock,
@@ -92,8 +98,14 @@ impl SignalsHandle {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             runtime.block_on(
-                Loop { signals: Signals::new(config), topology: Topology::default(), rounds, waiting_bytes }
-                    .run(request_queue, job_queue),
+                Loop {
+                    signals: Signals::new(config),
+                    topology: Topology::default(),
+                    rounds,
+                    waiting_bytes,
+                    turns: Turns::default(),
+                }
+                .run(request_queue, job_queue, question_queue),
             );
         })?;
         Ok(handle)
@@ -168,10 +180,11 @@ impl SignalsHandle {
 
     fn ask_blocking<T: Default + Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Signals) -> T + Send + 'static,
+        question: impl FnOnce(&mut Signals) -> T + Send + 'static,
     ) -> T {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        self.run(move |signals| drop(reply.send(job(signals))));
+        let question: Job = Box::new(move |signals| drop(reply.send(question(signals))));
+        drop(self.questions.send(question));
         answer.recv().unwrap_or_default()
     }
 }
@@ -217,6 +230,55 @@ struct Loop {
     topology: Topology,
     rounds: mpsc::Sender<Round>,
     waiting_bytes: Arc<AtomicUsize>,
+    turns: Turns,
+}
+
+/// Whose turn it is while both senders and guests wait: for as long as guests had the thread, senders have it.
+#[derive(Debug, Default)]
+struct Turns {
+    owed_to_senders: Duration,
+}
+
+enum Work {
+    OfSender(Message),
+    OfGuest(Job),
+}
+
+impl Turns {
+    /// What comes first if both wait, or else whatever comes; nothing any more once both queues are closed.
+    async fn next(
+        &self,
+        requests: &mut mpsc::Receiver<Message>,
+        questions: &mut mpsc::UnboundedReceiver<Job>,
+    ) -> Work {
+        if self.is_of_guests() {
+            tokio::select! {
+                biased;
+                Some(question) = questions.recv() => Work::OfGuest(question),
+                Some(request) = requests.recv() => Work::OfSender(request),
+                else => std::future::pending().await,
+            }
+        } else {
+            tokio::select! {
+                biased;
+                Some(request) = requests.recv() => Work::OfSender(request),
+                Some(question) = questions.recv() => Work::OfGuest(question),
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn is_of_guests(&self) -> bool {
+        self.owed_to_senders.is_zero()
+    }
+
+    fn guest_had(&mut self, took: Duration) {
+        self.owed_to_senders = took;
+    }
+
+    fn sender_had(&mut self, took: Duration) {
+        self.owed_to_senders = self.owed_to_senders.saturating_sub(took);
+    }
 }
 
 impl Loop {
@@ -224,17 +286,29 @@ impl Loop {
         mut self,
         mut requests: mpsc::Receiver<Message>,
         mut jobs: mpsc::UnboundedReceiver<Message>,
+        mut questions: mpsc::UnboundedReceiver<Job>,
     ) {
         loop {
-            // Ticks and questions go first: under load they must not wait behind a full queue of telemetry.
-            let message = tokio::select! {
+            // Ticks and the daemon's own jobs go first: under load they must not wait behind a full queue of telemetry.
+            tokio::select! {
                 biased;
-                message = jobs.recv() => message,
-                message = requests.recv() => message,
-            };
-            match message {
-                Some(message) => self.handle(message),
-                None => return,
+                message = jobs.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => return,
+                },
+                work = self.turns.next(&mut requests, &mut questions) => {
+                    let begun = Instant::now();
+                    match work {
+                        Work::OfSender(request) => {
+                            self.handle(request);
+                            self.turns.sender_had(begun.elapsed());
+                        }
+                        Work::OfGuest(question) => {
+                            question(&mut self.signals);
+                            self.turns.guest_had(begun.elapsed());
+                        }
+                    }
+                }
             }
         }
     }
@@ -341,5 +415,60 @@ impl Telemetry for TenantTelemetry {
     }
     fn points(&self, series: u32, from: u64, to: u64) -> Vec<(u64, f64)> {
         self.ask(move |telemetry| telemetry.points(series, from, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: while both wait, senders get the thread for as long as a guest had it, then the next guest does.
+    #[test]
+    fn guests_and_senders_take_turns() {
+        let ms = Duration::from_millis;
+        let mut turns = Turns::default();
+        assert!(turns.is_of_guests());
+        turns.guest_had(ms(3));
+        for took in [1, 1] {
+            turns.sender_had(ms(took));
+            assert!(!turns.is_of_guests());
+        }
+        turns.sender_had(ms(5));
+        // What senders had beyond that is not held against them.
+        assert!(turns.is_of_guests());
+        turns.guest_had(ms(1));
+        assert!(!turns.is_of_guests());
+    }
+
+    /// Scenario: two guests ask one question after the other while a sender exports.
+    /// Guarantees: exports are answered while the guests go on, and the guests get answers too.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn guests_who_ask_without_end_hold_up_nobody() {
+        let (rounds, _rounds) = mpsc::channel(2);
+        let clock = super::super::clock::Clock::default();
+        let signals = SignalsHandle::start(SignalsConfig::default(), 1 << 20, clock, rounds).unwrap();
+        let (stop, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let guests: Vec<_> = (0..2)
+            .map(|_| {
+                let (signals, stop, answers) = (signals.clone(), stop.clone(), answers.clone());
+                std::thread::spawn(move || {
+                    while stop.load(Ordering::Relaxed) == 0 {
+                        signals.ask_blocking(|_| std::thread::sleep(Duration::from_millis(2)));
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            let export = signals.accept(Signal::Metrics, Tenant::default(), None, bytes::Bytes::new());
+            let answer = tokio::time::timeout(Duration::from_secs(30), export).await;
+            assert!(answer.expect("guests go first without end").is_ok());
+        }
+        let until = answers.load(Ordering::Relaxed) + 50;
+        while answers.load(Ordering::Relaxed) < until {
+            tokio::task::yield_now().await;
+        }
+        stop.store(1, Ordering::Relaxed);
+        guests.into_iter().for_each(|guest| guest.join().unwrap());
     }
 }
