@@ -35,13 +35,14 @@ pub struct IngestConfig {
     pub connections_max: u32,
     /// Most requests at once on one HTTP/2 connection. 64 by default.
     pub streams_per_connection_max: u32,
-    /// How long a TLS handshake, or the headers of an HTTP/1 request, may take. 10 s by default.
-    pub header_read_ms: u64,
+    /// How long a TLS handshake may take. 10 s by default.
+    pub tls_handshake_ms: u64,
     /// How long the body of a request may take. 30 s by default.
     pub body_read_ms: u64,
-    /// How long a connection may stay without its first request. 30 s by default.
+    /// How long a connection may stay without the headers of its first request. 30 s by default.
     pub first_request_ms: u64,
-    /// How long a connection may stay without a request under way. 5 minutes by default: exporters come every minute.
+    /// How long a connection may stay without a request under way, until the headers of the next one are there. 5 minutes by
+    /// default: exporters come every minute.
     pub idle_ms: u64,
     /// How long requests under way may take to finish when Salve stops. 5 s by default.
     pub stop_grace_ms: u64,
@@ -106,7 +107,7 @@ impl Default for IngestConfig {
             bytes_in_flight_max: 256 << 20,
             connections_max: 512,
             streams_per_connection_max: 64,
-            header_read_ms: 10_000,
+            tls_handshake_ms: 10_000,
             body_read_ms: 30_000,
             first_request_ms: 30_000,
             idle_ms: 300_000,
@@ -136,7 +137,7 @@ impl IngestConfig {
             ("requests_in_flight_max", self.requests_in_flight_max),
             ("connections_max", u64::from(self.connections_max)),
             ("streams_per_connection_max", u64::from(self.streams_per_connection_max)),
-            ("header_read_ms", self.header_read_ms),
+            ("tls_handshake_ms", self.tls_handshake_ms),
             ("body_read_ms", self.body_read_ms),
             ("first_request_ms", self.first_request_ms),
             ("idle_ms", self.idle_ms),

@@ -228,7 +228,7 @@ async fn connect(
     let Some(tls) = tls else {
         return serve(stream, shared, stop).await;
     };
-    let handshake_within = Duration::from_millis(shared.config.header_read_ms);
+    let handshake_within = Duration::from_millis(shared.config.tls_handshake_ms);
     let handshake = tokio::select! {
         handshake = timeout(handshake_within, tls.accept(stream)) => handshake,
         _ = stop.wait_for(|stop| *stop) => return,
@@ -309,8 +309,8 @@ fn builder(config: &IngestConfig) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(config.header_read_ms))
+        // Its own time for headers runs while a connection is idle too; `Activity` tells both apart.
+        .header_read_timeout(None)
         .max_buf_size(HEADERS_BYTES_MAX as usize * 4);
     builder
         .http2()

@@ -4,7 +4,7 @@ use crate::support::{Server, encoded, metrics};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use prost::Message;
 use salve_ingest::{IngestConfig, Signal};
-use std::io::Write;
+use std::{io::Write, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -136,7 +136,7 @@ async fn waiting_bytes_are_bounded() {
 #[tokio::test]
 async fn the_slow_are_shown_out() {
     let config = IngestConfig {
-        header_read_ms: 1_000,
+        tls_handshake_ms: 1_000,
         body_read_ms: 300,
         first_request_ms: 1_000,
         idle_ms: 1_000,
@@ -163,6 +163,23 @@ async fn the_slow_are_shown_out() {
     server.still_works().await;
     let values = server.values();
     assert!(values.idle_connections_closed >= 2 && values.refused_incomplete == 1, "{values:?}");
+}
+
+/// Scenario: an exporter that comes more rarely than a handshake may take, on the connection that it has.
+/// Guarantees: the connection is still there, and its next request is answered.
+#[tokio::test]
+async fn exporters_keep_their_connection() {
+    let server = Server::start(IngestConfig { tls_handshake_ms: 50, ..IngestConfig::default() }).await;
+    let mut stream = TcpStream::connect(server.http).await.unwrap();
+    let ask = b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut answer = [0; 4_096];
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
+    // Nothing comes while nothing is asked, not even the end.
+    let quiet = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut answer)).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    stream.write_all(ask).await.unwrap();
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
 }
 
 /// Guarantees: connections past the limit are closed at once and counted; when others leave, there is room again.
