@@ -39,7 +39,7 @@ pub struct IngestConfig {
     pub tls_handshake_ms: u64,
     /// How long the body of a request may take. 30 s by default.
     pub body_read_ms: u64,
-    /// How long a connection may stay without the headers of its first request. 30 s by default.
+    /// How long a connection may stay without the headers of its first request. 10 s by default.
     pub first_request_ms: u64,
     /// How long a connection may stay without a request under way, until the headers of the next one are there. 5 minutes by
     /// default: exporters come every minute.
@@ -109,7 +109,7 @@ impl Default for IngestConfig {
             streams_per_connection_max: 64,
             tls_handshake_ms: 10_000,
             body_read_ms: 30_000,
-            first_request_ms: 30_000,
+            first_request_ms: 10_000,
             idle_ms: 300_000,
             stop_grace_ms: 5_000,
             retry_after_ms: 1_000,

@@ -462,7 +462,7 @@ impl Catalogue {
     /// # Errors
     /// If there is no such plugin, its file cannot be loaded, or it may not be tried.
     pub async fn reload(&self, name: &str, directory: &Path, by: String) -> Result<(), String> {
-        let path = {
+        let (path, fallen) = {
             let mut state = self.write();
             let file = state.files.iter_mut().find(|(_, file)| file.plugin.as_deref() == Some(name));
             let Some((path, file)) = file else {
@@ -470,28 +470,41 @@ impl Catalogue {
             };
             file.mark.inode = file.mark.inode.wrapping_add(1);
             let (path, digest) = (path.clone(), file.digest.clone());
-            if let Some(digest) = digest
-                && state
-                    .rollout
-                    .plugins()
-                    .get(name)
-                    .and_then(|plugin| plugin.versions.get(&digest))
-                    .is_some_and(|version| matches!(version.stage, Stage::Failed | Stage::Quarantined))
-            {
+            let fallen = digest.filter(|digest| {
+                let version =
+                    state.rollout.plugins().get(name).and_then(|plugin| plugin.versions.get(digest));
+                version.is_some_and(|version| matches!(version.stage, Stage::Failed | Stage::Quarantined))
+            });
+            if let Some(digest) = &fallen {
                 // Loaded anew, its counters and its quarantine begin anew.
-                state.loaded.remove(&digest);
-                drop(state);
-                self.operate(Input::Retry { name: name.to_owned(), digest, by })
-                    .map_err(|error| error.to_string())?;
+                state.loaded.remove(digest);
             }
-            path
+            (path, fallen)
         };
         self.scan(directory, None).await;
-        match self.read().files.get(&path) {
-            None => Err(format!("`{}` is gone", path.display())),
-            Some(PluginFile { problem: Some(problem), .. }) => Err(problem.clone()),
-            Some(_) => Ok(()),
+        let digest = match self.read().files.get(&path) {
+            None => return Err(format!("`{}` is gone", path.display())),
+            Some(PluginFile { problem: Some(problem), .. }) => return Err(problem.clone()),
+            Some(file) => file.digest.clone(),
+        };
+        // Not before it is in memory: whoever looks for what should answer would find it missing, and no copy of what has fallen.
+        if let Some(digest) = fallen.filter(|fallen| digest.as_ref() == Some(fallen)) {
+            self.operate(Input::Retry { name: name.to_owned(), digest: digest.clone(), by })
+                .map_err(|error| error.to_string())?;
+            let (store, file) = (self.store.clone(), path);
+            let kept = tokio::task::spawn_blocking(move || {
+                let bytes = std::fs::read(&file)?;
+                store.keep(&digest, || Ok(&bytes))
+            });
+            if let Ok(Err(error)) = kept.await {
+                tracing::warn!(
+                    plugin = name,
+                    error = format!("{error:#}"),
+                    "No copy is kept; there is no way back to this version."
+                );
+            }
         }
+        Ok(())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
