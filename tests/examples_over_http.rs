@@ -72,7 +72,8 @@ struct Balancer {
 
 impl Balancer {
     fn start(folder: &Path) -> Result<Self> {
-        let [statistics] = salve_ports::free()?.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [port] = salve_ports::free()?;
+        let statistics = SocketAddr::from(([127, 0, 0, 1], port));
         let configuration = folder.join("haproxy.cfg");
         // Nothing is balanced here: what is asked for is which servers would get sessions.
         let text = format!(

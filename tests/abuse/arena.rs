@@ -194,14 +194,14 @@ impl Arena {
             let nasty = server::nasty(forbidden.0).await?;
             anyhow::Ok((forbidden, nasty))
         })?;
-        let [health] = salve_ports::free()?.map(|port: u16| port.to_string());
+        let [health] = salve_ports::free()?;
         let mut config = CONFIG.to_owned();
         for attack in attacks {
             config.push_str(&attack.config(&nasty.0, &forbidden.0, dev)?);
         }
         let config = config
             .replace("DEV", &dev.to_string())
-            .replace("OWN_HEALTH", &health)
+            .replace("OWN_HEALTH", &health.to_string())
             .replace("\"SENDER\"", &format!("{SENDER:?}"))
             .replace("\"STRANGER\"", &format!("{STRANGER:?}"))
             .replace("\"FOREIGN\"", &format!("{FOREIGN:?}"));

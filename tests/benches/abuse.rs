@@ -1,6 +1,6 @@
 //! What senders notice of attacks: ingest latency at 20 % of what the machine can take, before and during them.
 //!
-//! `cargo bench -p salve-tests --bench abuse [-- PART OF A NAME …]`. Measures until every attack of every theme was begun, and
+//! `cargo bench --workspace --bench abuse [-- PART OF A NAME …]`. Measures until every attack of every theme was begun, and
 //! fails if p99 is then neither within twice that of before nor within 5 ms, or if not all could be begun. Says beside which
 //! attacks slow exports were sent. How each attack ends is the test's matter.
 //!

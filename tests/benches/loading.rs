@@ -2,7 +2,7 @@
 //! of it.
 //!
 //! Wall-clock times say much about the machine when it is busy: CPU time and the shortest of many are printed beside the median.
-//! `cargo bench -p salve-tests --bench loading -- PATH.wasm` measures components of your own.
+//! `cargo bench --workspace --bench loading -- PATH.wasm` measures components of your own.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
 

@@ -23,18 +23,14 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     dist::build(workspace, Choice::Auto)?;
     if !options.peers {
-        process::run(bench(workspace, &["--benches"]).args(&options.arguments))?;
+        process::run(bench(workspace).arg("--benches").args(&options.arguments))?;
     }
     if options.arguments.is_empty() { extism(workspace) } else { Ok(()) }
 }
 
-/// All benchmarks, or some: with another selection of crates, cargo would choose other features of some dependencies.
-fn bench(workspace: &Workspace, which: &[&str]) -> Command {
-    // Unlike the tests that share the crate, they are optimised.
-    let level = ["--config", "profile.release.package.salve-tests.opt-level=3"];
-    let mut bench = workspace.cargo(&["bench", "--profile", "release", "--workspace"]);
-    bench.args(level).args(which);
-    bench
+/// Of all crates: with another selection, cargo would choose other features of some dependencies.
+fn bench(workspace: &Workspace) -> Command {
+    workspace.cargo(&["bench", "--workspace"])
 }
 
 /// Extism's host on the work that `tests/benches/platform.rs` gives to Salve's; that benchmark starts it and gives it its turns.
@@ -51,8 +47,8 @@ fn extism(workspace: &Workspace) -> Result<()> {
     toolchain::find(workspace, Choice::Auto)?.prepare(&mut guest);
     process::run(&mut guest)?;
     process::run(&mut cargo(&["build", "-p", "peer-extism"]))?;
-    let mut ours = bench(workspace, &["--bench", "platform"]);
+    let mut ours = bench(workspace);
     ours.env("SALVE_BENCH_EXTISM", target.join("release/peer-extism"));
     ours.env("SALVE_BENCH_EXTISM_GUEST", target.join(TARGET).join("release/peer_extism_guest.wasm"));
-    process::run(ours.args(["--", "raw"]))
+    process::run(ours.args(["--bench", "platform", "--", "raw"]))
 }

@@ -352,10 +352,10 @@ impl Catalogue {
             }
         }
         let mut state = self.write();
-        let kept: BTreeSet<String> = state.rollout.plugins().values().flat_map(in_use).cloned().collect();
-        // What a failed version did may still have to be taken back.
-        let in_files: BTreeSet<String> = state.in_files().into_iter().cloned().collect();
-        state.loaded.retain(|digest, _| kept.contains(digest) || in_files.contains(digest));
+        // Those in files too: what a failed version did may still have to be taken back, and it may be tried again.
+        let in_use = state.rollout.plugins().values().flat_map(in_use);
+        let kept: BTreeSet<String> = in_use.chain(state.in_files()).cloned().collect();
+        state.loaded.retain(|digest, _| kept.contains(digest));
         let fallen: BTreeSet<String> = state.rollout.plugins().values().flat_map(fallen).cloned().collect();
         state.last_errors.retain(|digest, _| fallen.contains(digest));
         drop(state);
@@ -487,22 +487,10 @@ impl Catalogue {
             Some(PluginFile { problem: Some(problem), .. }) => return Err(problem.clone()),
             Some(file) => file.digest.clone(),
         };
-        // Not before it is in memory: whoever looks for what should answer would find it missing, and no copy of what has fallen.
+        // Not before it is in memory: whoever looks for what should answer would find it missing.
         if let Some(digest) = fallen.filter(|fallen| digest.as_ref() == Some(fallen)) {
-            self.operate(Input::Retry { name: name.to_owned(), digest: digest.clone(), by })
+            self.operate(Input::Retry { name: name.to_owned(), digest, by })
                 .map_err(|error| error.to_string())?;
-            let (store, file) = (self.store.clone(), path);
-            let kept = tokio::task::spawn_blocking(move || {
-                let bytes = std::fs::read(&file)?;
-                store.keep(&digest, || Ok(&bytes))
-            });
-            if let Ok(Err(error)) = kept.await {
-                tracing::warn!(
-                    plugin = name,
-                    error = format!("{error:#}"),
-                    "No copy is kept; there is no way back to this version."
-                );
-            }
         }
         Ok(())
     }

@@ -70,7 +70,8 @@ impl Effects {
                         operation = symptom.series.attributes.get("span.name").map(|name| escape(name, 100)), reason = %escape(&symptom.reason, 300), "Symptom.");
                 }
                 let concerned = services_targets(&self.targets_of(&tenant), &view.services);
-                let marked = self.marks.opened(&incident, concerned, unix_ns(view.started));
+                self.marks.opened(&incident);
+                let marked = self.marks.concerns(&incident, concerned, unix_ns(view.started));
                 self.answer(async move {
                     marked.await;
                     let findings = effects.diagnose(&incident, view).await;
@@ -166,7 +167,7 @@ impl Effects {
                     }
                     if let Some(first) = findings.hypotheses.first() {
                         let concerned = services_targets(&targets, std::slice::from_ref(&first.suspect));
-                        self.marks.also(incident, concerned, unix_ns(view.started)).await;
+                        self.marks.concerns(incident, concerned, unix_ns(view.started)).await;
                         tracing::info!(incident = %incident, agent = %plugin.name(), suspect = %escape(&first.suspect, 100),
                             mechanism = %escape(&first.mechanism, 50), probability = first.probability, "Diagnosed.");
                         return Ok(findings);

@@ -17,14 +17,8 @@ use tokio::sync::oneshot;
 pub struct Marks(mpsc::Sender<Mark>);
 
 enum Mark {
-    /// `is_first`: by what opens the incident, or opens it again.
-    Open {
-        incident: IncidentId,
-        is_first: bool,
-        targets: Vec<TargetId>,
-        since: u64,
-        done: oneshot::Sender<()>,
-    },
+    Opened(IncidentId),
+    Concerns { incident: IncidentId, targets: Vec<TargetId>, since: u64, done: oneshot::Sender<()> },
     Closed(IncidentId),
 }
 
@@ -39,8 +33,9 @@ impl Marks {
             let mut concerned = Concerned::default();
             for mark in marks {
                 match mark {
-                    Mark::Open { incident, is_first, targets, since, done } => {
-                        brokers.incident_opened(&concerned.opened(incident, is_first, targets), since);
+                    Mark::Opened(incident) => concerned.opened(incident),
+                    Mark::Concerns { incident, targets, since, done } => {
+                        brokers.incident_opened(&concerned.new_of(&incident, targets), since);
                         // Nobody waits for it while the daemon stops.
                         _ = done.send(());
                     }
@@ -51,36 +46,21 @@ impl Marks {
         Ok(Self(sender))
     }
 
+    /// An incident is open, or open again.
+    pub fn opened(&self, incident: &IncidentId) {
+        // Fails, here and below, only if the thread is gone.
+        drop(self.0.send(Mark::Opened(incident.clone())));
+    }
+
     /// An incident that is open since `since` (Unix nanoseconds) concerns these targets. They are marked when the answer ends.
-    pub fn opened(
+    pub fn concerns(
         &self,
         incident: &IncidentId,
-        targets: Vec<TargetId>,
-        since: u64,
-    ) -> impl Future<Output = ()> + use<> {
-        self.open(incident, true, targets, since)
-    }
-
-    /// It concerns these too.
-    pub fn also(
-        &self,
-        incident: &IncidentId,
-        targets: Vec<TargetId>,
-        since: u64,
-    ) -> impl Future<Output = ()> + use<> {
-        self.open(incident, false, targets, since)
-    }
-
-    fn open(
-        &self,
-        incident: &IncidentId,
-        is_first: bool,
         targets: Vec<TargetId>,
         since: u64,
     ) -> impl Future<Output = ()> + use<> {
         let (done, answer) = oneshot::channel();
-        // Fails only if the thread is gone, and then `answer` ends at once.
-        drop(self.0.send(Mark::Open { incident: incident.clone(), is_first, targets, since, done }));
+        drop(self.0.send(Mark::Concerns { incident: incident.clone(), targets, since, done }));
         async move { drop(answer.await) }
     }
 
@@ -95,13 +75,13 @@ impl Marks {
 struct Concerned(BTreeMap<IncidentId, BTreeSet<TargetId>>);
 
 impl Concerned {
-    /// Those of the targets that are not marked for the incident yet.
-    fn opened(&mut self, incident: IncidentId, is_first: bool, targets: Vec<TargetId>) -> Vec<TargetId> {
-        let known = match self.0.get_mut(&incident) {
-            Some(known) => known,
-            None if is_first => self.0.entry(incident).or_default(),
-            None => return Vec::new(),
-        };
+    fn opened(&mut self, incident: IncidentId) {
+        self.0.entry(incident).or_default();
+    }
+
+    /// Those of the targets that are not marked for the incident yet; none if it is not open any more.
+    fn new_of(&mut self, incident: &IncidentId, targets: Vec<TargetId>) -> Vec<TargetId> {
+        let Some(known) = self.0.get_mut(incident) else { return Vec::new() };
         targets.into_iter().filter(|target| known.insert(target.clone())).collect()
     }
 
@@ -119,14 +99,17 @@ mod tests {
     #[test]
     fn each_mark_is_taken_away_once() {
         let mut concerned = Concerned::default();
-        let incident = || IncidentId("inc-1".into());
+        let incident = IncidentId("inc-1".into());
         let targets = |names: &[&str]| names.iter().map(|name| TargetId((*name).into())).collect::<Vec<_>>();
-        assert_eq!(concerned.opened(incident(), true, targets(&["a", "b"])), targets(&["a", "b"]));
-        assert_eq!(concerned.opened(incident(), false, targets(&["b", "c"])), targets(&["c"]));
-        assert_eq!(concerned.opened(incident(), true, targets(&["a"])), targets(&[]));
-        assert_eq!(concerned.closed(&incident()), targets(&["a", "b", "c"]));
-        assert_eq!(concerned.opened(incident(), false, targets(&["c"])), targets(&[]));
-        assert_eq!(concerned.closed(&incident()), targets(&[]));
-        assert_eq!(concerned.opened(incident(), true, targets(&["a"])), targets(&["a"]));
+        concerned.opened(incident.clone());
+        assert_eq!(concerned.new_of(&incident, targets(&["a", "b"])), targets(&["a", "b"]));
+        assert_eq!(concerned.new_of(&incident, targets(&["b", "c"])), targets(&["c"]));
+        concerned.opened(incident.clone());
+        assert_eq!(concerned.new_of(&incident, targets(&["a"])), targets(&[]));
+        assert_eq!(concerned.closed(&incident), targets(&["a", "b", "c"]));
+        assert_eq!(concerned.new_of(&incident, targets(&["c"])), targets(&[]));
+        assert_eq!(concerned.closed(&incident), targets(&[]));
+        concerned.opened(incident.clone());
+        assert_eq!(concerned.new_of(&incident, targets(&["a"])), targets(&["a"]));
     }
 }
