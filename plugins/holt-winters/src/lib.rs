@@ -21,7 +21,7 @@ use model::{Model, Verdict};
 use parameters::Parameters;
 use salve_plugin::{
     codec::{Reader, Writer},
-    detector::{FLAG_AFTER_GAP, Scores},
+    detector::{FLAG_AFTER_GAP, Scores, SeriesPoints},
     prelude::*,
     series::SeriesTable,
 };
@@ -59,7 +59,12 @@ impl Detector for HoltWinters {
         );
         let mut observations = Vec::new();
         let mut scores = batch.scores.then(|| Scores::zeroed(batch.values.len()));
-        for part in batch.by_series()? {
+        let unusual = if batch.scores || parameters.season_seconds > 0 {
+            batch.by_series()?.collect()
+        } else {
+            learn_usual(series, batch, parameters)?
+        };
+        for part in unusual {
             let Some(model) = series.get_mut(part.series) else { continue };
             for point in part.points {
                 let (time, value) = (batch.times[point], batch.values[point]);
@@ -67,7 +72,6 @@ impl Detector for HoltWinters {
                     model.after_gap();
                 }
                 let verdict = model.observe(parameters, time, value);
-                // A copy for those who ask for it: what has an address does not stay in registers.
                 if let Some(kind) = verdict.abnormal {
                     observations.push(observation(part.series, time, value, kind, verdict, parameters));
                 }
@@ -94,6 +98,30 @@ impl Detector for HoltWinters {
         self.season_changed = from.u32()? != self.parameters.season_seconds;
         self.series.read(&mut from)
     }
+}
+
+/// Learns from points as most are: one of its series, and in its normal range. Gives all others, for which a verdict is needed.
+///
+/// A loop of its own, without a loop or a call in it: in WebAssembly each of them costs as much as the arithmetic.
+#[inline(never)]
+fn learn_usual(
+    series: &mut SeriesTable<Model>,
+    batch: &Batch,
+    parameters: &Parameters,
+) -> Result<Vec<SeriesPoints>, String> {
+    let mut unusual = Vec::new();
+    for part in batch.by_series()? {
+        let Some(model) = series.get_mut(part.series) else { continue };
+        let first = part.points.start;
+        if part.points.len() == 1
+            && let (Some(0), Some(value)) = (batch.point_flags.get(first), batch.values.get(first))
+            && model.learn_usual(parameters, *value)
+        {
+            continue;
+        }
+        unusual.push(part);
+    }
+    Ok(unusual)
 }
 
 #[inline(never)]

@@ -74,6 +74,15 @@ struct Running {
     calm: u8,
 }
 
+/// What comes next, before the point is known.
+struct Expectation {
+    trend: f64,
+    /// Level and trend, without the season's part.
+    unseasonal: f64,
+    /// Half the width of the normal range.
+    half: f64,
+}
+
 /// What the model says about one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
@@ -123,11 +132,17 @@ impl Model {
         Self { phase: Phase::Starting { count: 0, values: [0.0; START_POINTS] }, season: None }
     }
 
-    /// Judges one point by what came before it, then learns from it.
-    ///
-    /// The usual way through it stands in the caller's loop, and what is rare in functions of its own: a call and its verdict in
-    /// memory are a fifth of the whole in WebAssembly.
+    /// Learns from a point as most are: within the normal range, of a series without a season. Says no, and has changed nothing,
+    /// if it is another one, for [`Self::observe`] to judge.
     #[inline]
+    pub fn learn_usual(&mut self, parameters: &Parameters, value: f64) -> bool {
+        match &mut self.phase {
+            Phase::Running(running) => running.learn_usual(parameters, bounded(value)),
+            Phase::Starting { .. } => false,
+        }
+    }
+
+    /// Judges one point by what came before it, then learns from it.
     pub fn observe(&mut self, parameters: &Parameters, time: u64, value: f64) -> Verdict {
         let value = bounded(value);
         match &mut self.phase {
@@ -202,6 +217,16 @@ impl Running {
     }
 
     #[inline]
+    fn learn_usual(&mut self, parameters: &Parameters, value: f64) -> bool {
+        let Expectation { trend, unseasonal, half } = self.expectation(parameters, 0.0);
+        let error = value - unseasonal;
+        if error.abs() > half {
+            return false;
+        }
+        self.normal(parameters, error, half, unseasonal, trend);
+        true
+    }
+
     fn observe(
         &mut self,
         season: &mut Option<Box<Season>>,
@@ -211,10 +236,8 @@ impl Running {
     ) -> Verdict {
         let has_season = parameters.season_seconds > 0;
         let deviation = if has_season { deviation(season, parameters, time) } else { None };
-        let trend = self.trend * parameters.trend_damping;
-        let unseasonal = self.level + trend;
+        let Expectation { trend, unseasonal, half } = self.expectation(parameters, deviation.unwrap_or(0.0));
         let expected = unseasonal + deviation.unwrap_or(0.0);
-        let half = self.half_width(parameters, expected);
         let error = value - expected;
         let outside = error.abs() > half
             && match (parameters.direction, error > 0.0) {
@@ -289,22 +312,28 @@ impl Running {
     }
 
     #[inline]
-    fn half_width(&self, parameters: &Parameters, expected: f64) -> f64 {
+    fn expectation(&self, parameters: &Parameters, deviation: f64) -> Expectation {
+        let trend = self.trend * parameters.trend_damping;
+        let unseasonal = self.level + trend;
         let noise = at_least(parameters.sensitivity * self.variance.sqrt(), parameters.floor_absolute);
-        at_most(at_least(noise, parameters.floor_relative * expected.abs()), VALUE_MAX)
+        let relative = parameters.floor_relative * (unseasonal + deviation).abs();
+        Expectation { trend, unseasonal, half: at_most(at_least(noise, relative), VALUE_MAX) }
     }
 
-    #[inline]
+    // A call, and room for its arguments, take half as long as all that it does.
+    #[inline(always)]
     fn normal(&mut self, parameters: &Parameters, error: f64, half: f64, unseasonal: f64, trend: f64) {
         let first_gain = 1.0 / (f64::from(self.points) + 1.0);
-        let gain = |long_run: f64| at_least(long_run, first_gain);
-        let scale = half / parameters.sensitivity;
-        if scale > 0.0 {
-            let cleaned = at_most(at_least(error, -CUT * scale), CUT * scale);
-            let cut = error / (scale * CUT);
+        let gain = |long_run: f64| at_least(first_gain, long_run);
+        // `CUT` standard deviations. Divided by only once on the way from the old variance to the new.
+        let bound = half * (CUT / parameters.sensitivity);
+        if bound > 0.0 {
+            let cleaned = at_most(at_least(error, -bound), bound);
+            let cut = error / bound;
             let within = 1.0 - at_most(cut * cut, 1.0);
-            let rho = CUT_FACTOR * (1.0 - within * within * within);
-            self.variance += gain(SCALE_SMOOTHING) * (rho * scale * scale - self.variance);
+            let rho = 1.0 - within * within * within;
+            let square = bound * bound * (CUT_FACTOR / (CUT * CUT)) * rho;
+            self.variance += gain(SCALE_SMOOTHING) * (square - self.variance);
             let level_gain = gain(parameters.level_smoothing);
             self.level = bounded(unseasonal + level_gain * cleaned);
             self.trend = bounded(trend + level_gain * parameters.trend_smoothing * cleaned);

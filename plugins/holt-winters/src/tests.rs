@@ -301,4 +301,28 @@ proptest! {
             }
         }
     }
+
+    /// Scenario: batches of one to three points, some of them after a gap.
+    /// Guarantees: what is asked for of a point changes neither what is observed nor what is learned.
+    #[test]
+    fn scores_change_nothing(
+        batches in prop::collection::vec(
+            prop::collection::vec((prop_oneof![-1e300..1e300f64, -10.0..10.0f64, Just(1.0)], 0..2u8), 1..=3),
+            1..150,
+        ),
+        season in 0..3u32,
+    ) {
+        let outcomes = [true, false].map(|scores| {
+            let mut test = detector(json!({"season_seconds": season * 20, "warmup_points": 5, "direction": "up"}));
+            let id = test.add("any", &[], None);
+            let observe = |batch: &Vec<(f64, u8)>| {
+                let now = test.now();
+                let points = (now..).zip(batch).map(|(time, (value, flags))| (id, time, *value, *flags));
+                test.push_columns(&points.collect::<Vec<_>>(), scores).unwrap().observations
+            };
+            let seen: Vec<_> = batches.iter().map(observe).collect();
+            (seen, test.snapshot().unwrap().bytes)
+        });
+        prop_assert_eq!(&outcomes[0], &outcomes[1]);
+    }
 }

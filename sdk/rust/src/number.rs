@@ -3,7 +3,7 @@
 //! `f64::max` and `f64::min` are calls there, since WebAssembly's own instructions treat NaN in another way. Where neither
 //! side can be NaN, a comparison does the same in one instruction; in a detector's inner loop that is a fifth of its time.
 //! Both compare with `<`, which the host's compiler turns into the processor's own maximum and minimum; `>` and
-//! `f64::clamp` become branches.
+//! `f64::clamp` become branches. Write a constant on the right: on the left, Rust's compiler turns the comparison round.
 
 /// `value`, or `least` if that is larger. With NaN on the left, NaN.
 #[inline]
