@@ -1,19 +1,16 @@
 //! The demo's faults, each on the whole system: real shop, real SDK, real faults, real heals.
+//!
+//! At its surge a shop takes one core, so as many run at a time as there are cores.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
 };
-
-/// One shop at a time: six at once would measure the machine.
-static MACHINE: Mutex<()> = Mutex::new(());
 
 /// `baseline`: options for the run without healing.
 fn demo(fault: &str, baseline: &[&str]) -> Result<(Value, bool)> {
-    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let output_folder = tempfile::tempdir()?;
     // What it draws for people goes to standard error; standard output is the one document.
     _ = salve_tests::built("release/salve-demo-shop");
@@ -111,7 +108,6 @@ fn surge() -> Result<()> {
 /// Guarantees: that is no error, and no process of the shop is left.
 #[test]
 fn holding_ends_by_ctrl_c() -> Result<()> {
-    let _machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = tempfile::tempdir()?;
     let mut child = Command::new(salve_tests::built("release/salve-demo"))
         .args(["--hold", "--output"])

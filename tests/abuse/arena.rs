@@ -32,6 +32,8 @@ use std::{
 
 /// No attack takes longer, and no heal of `control` beside it.
 pub const WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at something that is waited for. Each starts a `salve`.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// What every victim's file holds before an attack.
 pub const VICTIM: &str = "# how many at once\npool_size = 8\nadmin_password = \"do not touch\"\n";
 /// The value of a secret key in it.
@@ -177,8 +179,6 @@ pub struct Arena {
     pub pid: u64,
     pub bystander: i64,
     pub rss_before: u64,
-    /// Between two looks at something that is waited for.
-    pub look_every: Duration,
     sick: Arc<Mutex<BTreeSet<String>>>,
     rounds: Arc<AtomicU64>,
     paused: Arc<AtomicBool>,
@@ -228,7 +228,6 @@ impl Arena {
             nasty,
             forbidden,
             otlp,
-            look_every: Duration::from_millis(50),
             sick: Arc::default(),
             rounds: Arc::default(),
             paused: Arc::default(),
@@ -365,7 +364,7 @@ impl Arena {
                 "the daemon is gone while waiting until {what}\n{}",
                 self.daemon.log_end()
             );
-            std::thread::sleep(self.look_every);
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }

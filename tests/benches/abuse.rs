@@ -4,9 +4,8 @@
 //! fails if p99 is then neither within twice that of before nor within 5 ms, or if not all could be begun. Says beside which
 //! attacks slow exports were sent. How each attack ends is the test's matter.
 //!
-//! Who looks how an attack goes on starts a `salve` for each look, which as often as in the test is more processor time than
-//! the daemon's. So it looks more rarely, and those threads and their programs give way to all others; senders that attack do
-//! not.
+//! Who looks how an attack goes on starts a `salve` for each look. So those threads and their programs give way to all others;
+//! senders that attack do not.
 
 #![allow(
     clippy::unwrap_used,
@@ -75,8 +74,6 @@ const MEASURE_MAX: Duration = Duration::from_secs(900);
 /// Share of what the machine can take.
 const SHARE: f64 = 0.2;
 
-/// Between two looks at an attack.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Attacks that are named as running beside slow exports.
 const BLAMED_MAX: usize = 12;
 
@@ -94,8 +91,7 @@ fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let is_wanted = |attack: &Attack| words.is_empty() || words.iter().any(|word| attack.name.contains(word));
     let attacks: Vec<Attack> = themes::attacks().into_iter().filter(is_wanted).collect();
-    let mut arena = Arena::start(&attacks, true)?;
-    arena.look_every = LOOK_EVERY;
+    let arena = Arena::start(&attacks, true)?;
     let most = exports_per_second(&arena)?;
     let every = Duration::from_secs_f64(1.0 / (most * SHARE));
     println!(

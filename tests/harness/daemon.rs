@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Nothing here should take longer; a test that waits this long has failed.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
+/// Between two looks at something that is waited for. Most looks start a `salve`, of which many at once would be a load.
+const LOOK_EVERY: Duration = Duration::from_millis(80);
+
 /// A folder with `salve.toml`, `plugins/` and `policies/`, and perhaps a daemon that runs on it.
 pub struct Daemon {
     folder: TempDir,
@@ -155,7 +158,7 @@ impl Daemon {
         ids.map(|id| self.json(&["incident", "show", id, "--json"])).collect()
     }
 
-    /// Waits until `condition` holds, looking at it every 20 ms, for at most [`WATCHDOG`].
+    /// Waits until `condition` holds, looking at it every [`LOOK_EVERY`], for at most [`WATCHDOG`].
     ///
     /// # Errors
     /// With the log's end, if the time is up, the condition fails or the daemon ends.
@@ -173,7 +176,7 @@ impl Daemon {
             }
             held?;
             ensure!(begun.elapsed() < WATCHDOG, "waited in vain until {what}\n{}", self.log_end());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
