@@ -75,11 +75,11 @@ counters! {
     refused_unknown,
     /// Connections accepted.
     connections,
-    /// Connections closed at once, since there were too many.
+    /// Connections closed at once, since there were too many that were busy.
     refused_connections,
     /// TLS handshakes that failed.
     failed_handshakes,
-    /// Connections closed since they did nothing for too long.
+    /// Connections closed since they did nothing for too long, or while others needed the room.
     idle_connections_closed,
 }
 

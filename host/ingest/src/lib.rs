@@ -17,6 +17,7 @@ mod admission;
 mod auth;
 mod body;
 mod config;
+mod connections;
 mod counters;
 mod error;
 mod export;

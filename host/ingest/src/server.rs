@@ -1,8 +1,13 @@
 //! Listeners and connections.
 
 use crate::{
-    IngestConfig, IngestCounters, IngestError, Sink, admission::Admission, auth::Senders, export::Shared,
-    grpc, http, response::Answer,
+    IngestConfig, IngestCounters, IngestError, Sink,
+    admission::Admission,
+    auth::Senders,
+    connections::{Active, Activity, Connections, Place},
+    export::Shared,
+    grpc, http,
+    response::Answer,
 };
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -19,7 +24,7 @@ use std::{
     path::Path,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -27,7 +32,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -155,10 +160,9 @@ impl Ingest {
     /// [`IngestConfig::stop_grace_ms`] to finish, new ones on open connections are told to come again, and all
     /// connections are closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let connections_max = self.shared.config.connections_max;
         let acceptor = Acceptor {
             tls: self.tls,
-            room: Arc::new(Semaphore::new(connections_max as usize)),
+            connections: Connections::new(self.shared.config.connections_max),
             stop: watch::Sender::new(false),
             shared: self.shared,
         };
@@ -170,8 +174,8 @@ impl Ingest {
         drop((self.grpc, self.http));
         acceptor.shared.stopping.store(true, Ordering::Relaxed);
         acceptor.stop.send_replace(true);
-        // Each connection ends within the grace time by itself. The semaphore is never closed.
-        drop(acceptor.room.acquire_many(connections_max).await);
+        // Each connection ends within the grace time by itself.
+        acceptor.connections.all_closed().await;
         let (requests, bytes) = (acceptor.shared.admission.requests(), acceptor.shared.admission.bytes());
         if requests > 0 {
             tracing::warn!(
@@ -185,8 +189,7 @@ impl Ingest {
 
 struct Acceptor {
     tls: Option<TlsAcceptor>,
-    /// One permit for each connection that may still be opened.
-    room: Arc<Semaphore>,
+    connections: Arc<Connections>,
     stop: watch::Sender<bool>,
     shared: Arc<Shared>,
 }
@@ -203,22 +206,20 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Ok(room) = self.room.clone().try_acquire_owned() else {
+            let Some(place) = self.connections.place().await else {
                 self.shared.counters.count(|counters| &counters.refused_connections);
                 continue;
             };
             self.shared.counters.count(|counters| &counters.connections);
             let (tls, shared, stop) = (self.tls.clone(), self.shared.clone(), self.stop.subscribe());
-            tokio::spawn(async move {
-                connect(stream, tls, shared, stop).await;
-                drop(room);
-            });
+            tokio::spawn(connect(stream, place, tls, shared, stop));
         }
     }
 }
 
 async fn connect(
     stream: TcpStream,
+    place: Place,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
@@ -226,15 +227,18 @@ async fn connect(
     // Answers are small: do not hold them back. A failure here shows again on first use.
     drop(stream.set_nodelay(true));
     let Some(tls) = tls else {
-        return serve(stream, shared, stop).await;
+        return serve(stream, &place.activity, shared, stop).await;
     };
     let handshake_within = Duration::from_millis(shared.config.tls_handshake_ms);
     let handshake = tokio::select! {
         handshake = timeout(handshake_within, tls.accept(stream)) => handshake,
+        () = place.activity.asked_to_leave() => {
+            return shared.counters.count(|counters| &counters.idle_connections_closed);
+        }
         _ = stop.wait_for(|stop| *stop) => return,
     };
     match handshake {
-        Ok(Ok(stream)) => serve(stream, shared, stop).await,
+        Ok(Ok(stream)) => serve(stream, &place.activity, shared, stop).await,
         failed => {
             let error = failed.map_or_else(
                 |_| "it took too long".to_owned(),
@@ -249,11 +253,11 @@ async fn connect(
 /// Serves one connection until it ends, does nothing for too long, or is told to stop.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    activity: &Arc<Activity>,
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) {
     let config = &shared.config;
-    let activity = Arc::new(Activity::new());
     let service = service_fn({
         let (shared, activity) = (shared.clone(), activity.clone());
         move |request| answer(shared.clone(), activity.begin(), request)
@@ -276,6 +280,9 @@ async fn serve(
                 (closing, stopping) = (true, true);
                 connection.as_mut().graceful_shutdown();
                 deadline = Instant::now() + stop_grace;
+            }
+            () = activity.asked_to_leave() => {
+                return shared.counters.count(|counters| &counters.idle_connections_closed);
             }
             () = sleep_until(deadline) => {
                 if closing {
@@ -320,48 +327,4 @@ fn builder(config: &IngestConfig) -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEADERS_BYTES_MAX);
     builder
-}
-
-/// Whether a connection is used, and since when not.
-struct Activity(Mutex<Use>);
-
-struct Use {
-    requests: u64,
-    began: bool,
-    idle_since: Instant,
-}
-
-/// A request under way.
-struct Active(Arc<Activity>);
-
-impl Activity {
-    fn new() -> Self {
-        Self(Mutex::new(Use { requests: 0, began: false, idle_since: Instant::now() }))
-    }
-
-    fn begin(self: &Arc<Self>) -> Active {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        current.requests += 1;
-        current.began = true;
-        Active(self.clone())
-    }
-
-    /// Whether there ever was a request.
-    fn began(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).began
-    }
-
-    /// Since when there is no request; `None` while there is one.
-    fn idle_since(&self) -> Option<Instant> {
-        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (current.requests == 0).then_some(current.idle_since)
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        let mut current = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        current.requests -= 1;
-        current.idle_since = Instant::now();
-    }
 }

@@ -182,6 +182,26 @@ async fn exporters_keep_their_connection() {
     assert!(stream.read(&mut answer).await.unwrap() > 0);
 }
 
+/// Scenario: somebody holds all connections, of which one never asked anything, and the others nothing more.
+/// Guarantees: others come in all the same, on a connection for which the idlest one is closed.
+#[tokio::test]
+async fn idle_connections_keep_nobody_out() {
+    let server = Server::start(IngestConfig { connections_max: 2, ..IngestConfig::default() }).await;
+    let mut silent = TcpStream::connect(server.http).await.unwrap();
+    let mut asked = TcpStream::connect(server.http).await.unwrap();
+    asked.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status_line(&mut asked).await, "HTTP/1.1 405 Method Not Allowed");
+    while reqwest::Client::new().get(server.url("/")).send().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let mut rest = Vec::new();
+    // Ends since the server closed it; the other one is still there.
+    assert_eq!(silent.read_to_end(&mut rest).await.unwrap_or_default(), 0);
+    asked.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status_line(&mut asked).await, "HTTP/1.1 405 Method Not Allowed");
+    assert_eq!(server.values().idle_connections_closed, 1);
+}
+
 /// Guarantees: connections past the limit are closed at once and counted; when others leave, there is room again.
 #[tokio::test]
 async fn connections_are_bounded() {
