@@ -24,7 +24,7 @@ fn host() -> &'static PluginHost {
         // What was compiled is in nobody's way: the next one takes its place.
         config.cache_bytes_max = 1;
         config.instances_max = 1;
-        config.guest_threads = Some(1);
+        config.guest_threads = 1;
         let host = PluginHost::new(config).expect("a plugin host");
         (folder, host)
     });

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         let cache = tempfile::tempdir()?;
         // One guest thread: with more, a call is now and then carried to another core, which raw calls never are.
-        let host = PluginHost::new(HostConfig { guest_threads: Some(1), ..HostConfig::new(cache.path()) })?;
+        let host = PluginHost::new(HostConfig { guest_threads: 1, ..HostConfig::new(cache.path()) })?;
         if wanted("raw") {
             salve_and_others(&host).await?;
         }

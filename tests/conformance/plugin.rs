@@ -31,7 +31,7 @@ pub(crate) fn load(language: &str, role: &str) -> Loaded {
     let component = components::built(&suite.join(role), &[&suite, &sdk]);
 
     let mut config = HostConfig::new(components::compiled());
-    config.guest_threads = Some(2);
+    config.guest_threads = 2;
     // What is tested is meaning, not speed: limits of time only end what hangs.
     config.limits = LimitSettings {
         memory_bytes: Some(256 << 20),

@@ -158,7 +158,7 @@ impl Daemon {
         ids.map(|id| self.json(&["incident", "show", id, "--json"])).collect()
     }
 
-    /// Waits until `condition` holds, looking at it every [`LOOK_EVERY`], for at most [`WATCHDOG`].
+    /// Waits until `condition` holds, looking at it every 80 ms, for at most [`WATCHDOG`].
     ///
     /// # Errors
     /// With the log's end, if the time is up, the condition fails or the daemon ends.
@@ -278,7 +278,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Supervised processes outlive the daemon by design; the test's own must not.
-        let processes = self.json(&["status", "--json"]).ok();
+        let processes = self.child.as_ref().and_then(|_| self.json(&["status", "--json"]).ok());
         if let Some(child) = &mut self.child {
             drop(child.kill());
             drop(child.wait());

@@ -72,7 +72,7 @@ impl Bench {
         let (_, language) = marks.into_iter().find(|(file, _)| folder.join(file).is_file()).unwrap();
         let component = components::built(folder, &[&salve_tests::root().join("sdk").join(language)]);
         let mut config = HostConfig::new(components::compiled());
-        config.guest_threads = Some(2);
+        config.guest_threads = 2;
         config.count_fuel = count_fuel;
         config.quarantine_traps = 10_000;
         config.limits = LimitSettings {

@@ -12,7 +12,7 @@
 use salve_model::Tenant;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::Poll,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,12 +65,8 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    pub(crate) fn new(guest_threads: Option<usize>) -> Self {
-        // Asked once: to answer, files of control groups are read.
-        static CORES: LazyLock<usize> =
-            LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let cores = || *CORES;
-        Self { guest_threads: guest_threads.unwrap_or_else(cores).max(1), of_tenants: Mutex::default() }
+    pub(crate) fn new(guest_threads: usize) -> Self {
+        Self { guest_threads: guest_threads.max(1), of_tenants: Mutex::default() }
     }
 
     /// For a call of the plugin on behalf of this tenant.
@@ -92,7 +88,7 @@ mod tests {
     /// leave, at once.
     #[test]
     fn each_tenant_has_its_own_leaves() {
-        let shares = Shares::new(Some(2));
+        let shares = Shares::new(2);
         let (greedy, other) = (Tenant("greedy".into()), Tenant("other".into()));
         let take = |tenant| shares.of(tenant).of_plugin.try_acquire_owned();
         let taken = [take(&greedy).unwrap(), take(&greedy).unwrap()];

@@ -139,10 +139,10 @@ pub struct HostConfig {
     /// Most calls of agents and actions at one time; more wait for their turn. Default: 32.
     #[serde(default = "defaults::calls_max")]
     pub calls_max: u32,
-    /// Threads on which agents and actions run. Default: one for each core.
-    #[serde(default)]
-    pub guest_threads: Option<usize>,
-    /// How much nicer than the rest of the process guest threads are, 0 to 19. Default: 5.
+    /// Threads on which agents and actions run. Default: one for each core but one, which stays free for telemetry.
+    #[serde(default = "defaults::guest_threads")]
+    pub guest_threads: usize,
+    /// How much nicer than the rest of the process guest threads are, 0 to 19. Default: 10.
     #[serde(default = "defaults::guest_niceness")]
     pub guest_niceness: u8,
     /// Stack of a guest, in bytes. Default: 1 MiB.
@@ -189,8 +189,11 @@ mod defaults {
     pub(super) fn calls_max() -> u32 {
         32
     }
+    pub(super) fn guest_threads() -> usize {
+        std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+    }
     pub(super) fn guest_niceness() -> u8 {
-        5
+        10
     }
     pub(super) fn stack_bytes() -> u32 {
         1 << 20
@@ -216,7 +219,7 @@ impl HostConfig {
             compile_timeout_ms: defaults::compile_timeout_ms(),
             instances_max: defaults::instances_max(),
             calls_max: defaults::calls_max(),
-            guest_threads: None,
+            guest_threads: defaults::guest_threads(),
             guest_niceness: defaults::guest_niceness(),
             stack_bytes: defaults::stack_bytes(),
             quarantine_traps: defaults::quarantine_traps(),

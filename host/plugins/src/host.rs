@@ -402,11 +402,8 @@ impl PluginHost {
             Cache::open(&config.cache_dir, config.cache_bytes_max, &engine).map_err(PluginError::Cache)?;
         let ticker = Ticker::start(&engine).map_err(PluginError::Threads)?;
         let niceness = config.guest_niceness;
-        let mut threads = tokio::runtime::Builder::new_multi_thread();
-        if let Some(count) = config.guest_threads {
-            threads.worker_threads(count.max(1));
-        }
-        let runtime = threads
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.guest_threads.max(1))
             .thread_name("salve-guest")
             .enable_all()
             // A turn may last as long as a tick: new calls, timers and answers do not wait for the usual sixty of them.

@@ -237,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = HostConfig::new(folder.path().join("cache"));
         config.instances_max = 1;
-        config.guest_threads = Some(1);
+        config.guest_threads = 1;
         let host = PluginHost::new(config).unwrap();
         let bench = Bench { host, folder, components: [component(1), component(2)] };
         fs::write(bench.file(), &bench.components[0]).unwrap();

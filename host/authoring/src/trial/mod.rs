@@ -107,7 +107,7 @@ pub fn host_config(compiled: PathBuf) -> HostConfig {
     HostConfig {
         instances_max: 8,
         calls_max: 1,
-        guest_threads: Some(1),
+        guest_threads: 1,
         guest_niceness: 0,
         quarantine_traps: u32::MAX,
         virtual_clock: true,

@@ -53,7 +53,7 @@ pub(crate) fn bench_with(change: impl FnOnce(&mut HostConfig)) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let mut config = HostConfig::new(folder.path().join("cache"));
     config.instances_max = 20;
-    config.guest_threads = Some(2);
+    config.guest_threads = 2;
     change(&mut config);
     let lines = Arc::new(Lines::default());
     Bench { host: PluginHost::with_logs(config, lines.clone()).unwrap(), lines, folder }
