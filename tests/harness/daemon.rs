@@ -158,7 +158,7 @@ impl Daemon {
         ids.map(|id| self.json(&["incident", "show", id, "--json"])).collect()
     }
 
-    /// Waits until `condition` holds, looking at it every 80 ms, for at most [`WATCHDOG`].
+    /// Waits until `condition` holds, looking at it every `LOOK_EVERY`, for at most [`WATCHDOG`].
     ///
     /// # Errors
     /// With the log's end, if the time is up, the condition fails or the daemon ends.

@@ -31,8 +31,8 @@ pub struct IngestConfig {
     pub requests_in_flight_max: u64,
     /// Most bytes of requests in memory, decompressed ones included. 256 MiB by default.
     pub bytes_in_flight_max: u64,
-    /// Most connections at once. For a further one, that which has done nothing for longest is closed; the further one itself if
-    /// all are busy. 512 by default.
+    /// Most connections at once. For a further one the idlest is closed, first of those that sent nothing that was taken; the
+    /// further one itself if all were busy within a second. 512 by default.
     pub connections_max: u32,
     /// Most requests at once on one HTTP/2 connection. 64 by default.
     pub streams_per_connection_max: u32,

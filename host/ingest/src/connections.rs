@@ -2,9 +2,10 @@
 //!
 //! ## What always holds
 //! - there are at most as many as configured
-//! - whoever opens connections and sends nothing, or nothing more, keeps nobody else out: when there is no room, the connection
-//!   that has done nothing for longest is closed
-//! - a connection with a request under way is not closed for another
+//! - whoever holds connections open and sends nothing that is taken does not keep others out: when there is no room, the idlest of
+//!   theirs is closed, and only if there are none of theirs the idlest of all
+//! - a connection with a request under way is not closed for another, nor one that did nothing for less than a second: whoever
+//!   opens more than all connections within one does keep others out
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use tokio::{
 
 /// A connection that has done nothing for less makes no room: its request may be on the way.
 const IDLE_LEAST: Duration = Duration::from_secs(1);
-/// A connection that is asked to close does so at its next turn.
+/// A connection that is to make room is closed at its next turn, without a word to its peer.
 const ROOM_WITHIN: Duration = Duration::from_millis(100);
 
 /// Those that are open.
@@ -40,12 +41,12 @@ impl Connections {
         Arc::new(Self { max, room: Arc::new(Semaphore::new(max as usize)), open: Mutex::default() })
     }
 
-    /// A place for one more, for which another connection may have to leave; `None` if all are busy.
+    /// A place for one more, for which another connection may have to leave; `None` if none can.
     pub(crate) async fn place(self: &Arc<Self>) -> Option<Place> {
         let room = match self.room.clone().try_acquire_owned() {
             Ok(room) => room,
             Err(_) => {
-                self.longest_idle()?.leave.notify_one();
+                self.idlest()?.leave.notify_one();
                 timeout(ROOM_WITHIN, self.room.clone().acquire_owned()).await.ok()?.ok()?
             }
         };
@@ -64,11 +65,18 @@ impl Connections {
         drop(self.room.acquire_many(self.max).await);
     }
 
-    fn longest_idle(&self) -> Option<Arc<Activity>> {
+    /// The one that is to leave; it is asked once.
+    fn idlest(&self) -> Option<Arc<Activity>> {
         let open = self.open();
-        let idle = open.all.values().filter_map(|activity| Some((activity.idle_since()?, activity)));
-        let (since, activity) = idle.min_by_key(|(since, _)| *since)?;
-        (since.elapsed() >= IDLE_LEAST).then(|| activity.clone())
+        let can_leave = open.all.values().filter_map(|activity| {
+            let current = activity.current();
+            let idle =
+                current.requests == 0 && !current.is_leaving && current.idle_since.elapsed() >= IDLE_LEAST;
+            idle.then_some(((current.was_welcome, current.idle_since), activity))
+        });
+        let (_, idlest) = can_leave.min_by_key(|(rank, _)| *rank)?;
+        idlest.current().is_leaving = true;
+        Some(idlest.clone())
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -99,15 +107,31 @@ pub(crate) struct Activity {
 struct Use {
     requests: u64,
     began: bool,
+    /// A request was taken: its sender is known, if senders must be.
+    was_welcome: bool,
+    is_leaving: bool,
     idle_since: Instant,
 }
 
 /// A request under way.
 pub(crate) struct Active(Arc<Activity>);
 
+impl Active {
+    /// The request was taken.
+    pub(crate) fn is_welcome(&self) {
+        self.0.current().was_welcome = true;
+    }
+}
+
 impl Activity {
     fn new() -> Self {
-        let current = Use { requests: 0, began: false, idle_since: Instant::now() };
+        let current = Use {
+            requests: 0,
+            began: false,
+            was_welcome: false,
+            is_leaving: false,
+            idle_since: Instant::now(),
+        };
         Self { current: Mutex::new(current), leave: Notify::new() }
     }
 
@@ -115,6 +139,7 @@ impl Activity {
         let mut current = self.current();
         current.requests += 1;
         current.began = true;
+        current.is_leaving = false;
         Active(self.clone())
     }
 
@@ -133,7 +158,7 @@ impl Activity {
     pub(crate) async fn asked_to_leave(&self) {
         loop {
             self.leave.notified().await;
-            if self.idle_since().is_some() {
+            if self.current().is_leaving {
                 return;
             }
         }

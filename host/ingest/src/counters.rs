@@ -75,7 +75,7 @@ counters! {
     refused_unknown,
     /// Connections accepted.
     connections,
-    /// Connections closed at once, since there were too many that were busy.
+    /// Connections closed at once, since there were too many, all of them busy.
     refused_connections,
     /// TLS handshakes that failed.
     failed_handshakes,

@@ -56,6 +56,11 @@ impl Code {
     }
 }
 
+/// Whether an answer refuses its request: of what was taken the status comes after the message.
+pub(crate) fn is_refusal(headers: &HeaderMap) -> bool {
+    headers.contains_key(STATUS)
+}
+
 /// Whether a request is for this module.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);

@@ -282,7 +282,10 @@ async fn serve(
                 deadline = Instant::now() + stop_grace;
             }
             () = activity.asked_to_leave() => {
-                return shared.counters.count(|counters| &counters.idle_connections_closed);
+                if !closing {
+                    shared.counters.count(|counters| &counters.idle_connections_closed);
+                }
+                return;
             }
             () = sleep_until(deadline) => {
                 if closing {
@@ -304,12 +307,17 @@ async fn serve(
 
 async fn answer(
     shared: Arc<Shared>,
-    _active: Active,
+    active: Active,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     // gRPC lives on HTTP/2 only; what claims otherwise is told so by its content type.
     let is_grpc = request.version() >= hyper::Version::HTTP_2 && grpc::is_grpc(request.headers());
-    Ok(if is_grpc { grpc::serve(&shared, request).await } else { http::serve(&shared, request).await })
+    let response =
+        if is_grpc { grpc::serve(&shared, request).await } else { http::serve(&shared, request).await };
+    if response.status().is_success() && !grpc::is_refusal(response.headers()) {
+        active.is_welcome();
+    }
+    Ok(response)
 }
 
 fn builder(config: &IngestConfig) -> auto::Builder<TokioExecutor> {

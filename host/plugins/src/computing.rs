@@ -66,7 +66,7 @@ pub(crate) struct Shares {
 
 impl Shares {
     pub(crate) fn new(guest_threads: usize) -> Self {
-        Self { guest_threads: guest_threads.max(1), of_tenants: Mutex::default() }
+        Self { guest_threads, of_tenants: Mutex::default() }
     }
 
     /// For a call of the plugin on behalf of this tenant.

@@ -139,7 +139,7 @@ pub struct HostConfig {
     /// Most calls of agents and actions at one time; more wait for their turn. Default: 32.
     #[serde(default = "defaults::calls_max")]
     pub calls_max: u32,
-    /// Threads on which agents and actions run. Default: one for each core but one, which stays free for telemetry.
+    /// Threads on which agents and actions run. Default: one for each core but one, which stays free for telemetry; at least one.
     #[serde(default = "defaults::guest_threads")]
     pub guest_threads: usize,
     /// How much nicer than the rest of the process guest threads are, 0 to 19. Default: 10.

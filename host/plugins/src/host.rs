@@ -395,7 +395,8 @@ impl PluginHost {
     ///
     /// # Errors
     /// [`PluginError`]: wasmtime, the cache folder or threads are not to be had.
-    pub fn with_logs(config: HostConfig, logs: Arc<dyn LogSink>) -> Result<Self, PluginError> {
+    pub fn with_logs(mut config: HostConfig, logs: Arc<dyn LogSink>) -> Result<Self, PluginError> {
+        config.guest_threads = config.guest_threads.max(1);
         let engine =
             engine::engine(&config).map_err(|error| PluginError::Engine { message: format!("{error:#}") })?;
         let cache =
@@ -403,7 +404,7 @@ impl PluginHost {
         let ticker = Ticker::start(&engine).map_err(PluginError::Threads)?;
         let niceness = config.guest_niceness;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.guest_threads.max(1))
+            .worker_threads(config.guest_threads)
             .thread_name("salve-guest")
             .enable_all()
             // A turn may last as long as a tick: new calls, timers and answers do not wait for the usual sixty of them.

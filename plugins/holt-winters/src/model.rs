@@ -132,8 +132,8 @@ impl Model {
         Self { phase: Phase::Starting { count: 0, values: [0.0; START_POINTS] }, season: None }
     }
 
-    /// Learns from a point as most are: within the normal range, of a series without a season. Says no, and has changed nothing,
-    /// if it is another one, for [`Self::observe`] to judge.
+    /// Learns from a point as most are: within the normal range. Says no, and has changed nothing, if it is another one, for
+    /// [`Self::observe`] to judge. Only for parameters without a season.
     #[inline]
     pub fn learn_usual(&mut self, parameters: &Parameters, value: f64) -> bool {
         match &mut self.phase {

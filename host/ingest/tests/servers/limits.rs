@@ -182,45 +182,58 @@ async fn exporters_keep_their_connection() {
     assert!(stream.read(&mut answer).await.unwrap() > 0);
 }
 
-/// Scenario: somebody holds all connections, of which one never asked anything, and the others nothing more.
-/// Guarantees: others come in all the same, on a connection for which the idlest one is closed.
+/// Scenario: all connections are open, and one of them never sent anything that was taken.
+/// Guarantees: somebody else comes in all the same; that one is closed for it, and the sender keeps its own.
 #[tokio::test]
 async fn idle_connections_keep_nobody_out() {
-    let server = Server::start(IngestConfig { connections_max: 2, ..IngestConfig::default() }).await;
-    let mut silent = TcpStream::connect(server.http).await.unwrap();
-    let mut asked = TcpStream::connect(server.http).await.unwrap();
-    asked.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert_eq!(status_line(&mut asked).await, "HTTP/1.1 405 Method Not Allowed");
-    while reqwest::Client::new().get(server.url("/")).send().await.is_err() {
-        tokio::task::yield_now().await;
+    // Nothing else closes a connection while this test lasts.
+    let config = IngestConfig { connections_max: 2, first_request_ms: 600_000, ..IngestConfig::default() };
+    let server = Server::start(config).await;
+    let mut sender = TcpStream::connect(server.http).await.unwrap();
+    let body = encoded(Signal::Metrics);
+    let head = format!(
+        "POST /v1/metrics HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let export = [head.as_bytes(), &body].concat();
+    sender.write_all(&export).await.unwrap();
+    assert_eq!(status_line(&mut sender).await, "HTTP/1.1 200 OK");
+    let mut unwelcome = TcpStream::connect(server.http).await.unwrap();
+    unwelcome.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status_line(&mut unwelcome).await, "HTTP/1.1 405 Method Not Allowed");
+    let next = reqwest::Client::new();
+    let begun = std::time::Instant::now();
+    while next.get(server.url("/")).send().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody made room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut rest = Vec::new();
-    // Ends since the server closed it; the other one is still there.
-    assert_eq!(silent.read_to_end(&mut rest).await.unwrap_or_default(), 0);
-    asked.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert_eq!(status_line(&mut asked).await, "HTTP/1.1 405 Method Not Allowed");
+    // Ends since the server closed it, though the sender's has done nothing for longer.
+    assert_eq!(unwelcome.read_to_end(&mut rest).await.unwrap_or_default(), 0);
     assert_eq!(server.values().idle_connections_closed, 1);
+    sender.write_all(&export).await.unwrap();
+    assert_eq!(status_line(&mut sender).await, "HTTP/1.1 200 OK");
 }
 
+/// Scenario: on each connection a request is under way.
 /// Guarantees: connections past the limit are closed at once and counted; when others leave, there is room again.
 #[tokio::test]
 async fn connections_are_bounded() {
-    let server = Server::start(IngestConfig { connections_max: 2, ..IngestConfig::default() }).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(server.http).await.unwrap();
-        stream.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        assert_eq!(status_line(&mut stream).await, "HTTP/1.1 405 Method Not Allowed");
-        held.push(stream);
-    }
+    let server = Server::start_closed(IngestConfig { connections_max: 2, ..IngestConfig::default() }).await;
+    let request = || tokio::spawn(server.request(Signal::Metrics).body(encoded(Signal::Metrics)).send());
+    let waiting = [request(), request()];
+    server.sink.arrivals.acquire_many(2).await.unwrap().forget();
     let mut refused = TcpStream::connect(server.http).await.unwrap();
     let mut rest = Vec::new();
     // Closed or reset, whichever the system reports first.
     drop(refused.read_to_end(&mut rest).await);
     assert!(rest.is_empty());
     assert_eq!(server.values().refused_connections, 1);
-    drop(held);
-    // The server notices the end of the held connections in its own time.
+    server.sink.open();
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    // The server notices the end of their connections in its own time.
     while reqwest::Client::new().get(server.url("/")).send().await.is_err() {
         tokio::task::yield_now().await;
     }

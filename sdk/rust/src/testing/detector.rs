@@ -1,7 +1,7 @@
 //! Feeds a detector.
 
 use super::host::{EPOCH_NS, FakeHost, Phase};
-use crate::{__glue as glue, Batch, Detector, Observation, Output, Series, State};
+use crate::{__glue as glue, Batch, Detector, Observation, Output, Series, State, detector::Scores};
 
 /// A detector instance and the batches that it is sent.
 pub struct DetectorTest<D> {
@@ -148,10 +148,12 @@ impl<D: Detector> DetectorTest<D> {
                     continue;
                 }
                 taken += 1;
-                for value in [1.0, -1e300, 1e300, 0.0] {
-                    let output = self.push_columns(&[(series, self.now(), value, 0)], true);
+                for (value, scores) in
+                    [1.0, -1e300, 1e300, 0.0].into_iter().flat_map(|value| [(value, false), (value, true)])
+                {
+                    let output = self.push_columns(&[(series, self.now(), value, 0)], scores);
                     output
-                        .and_then(|output| check_numbers(&output))
+                        .and_then(|output| check_numbers(&output, scores))
                         .map_err(|why| format!("offset {offset}, {width} times {byte}: {why}"))?;
                 }
                 let after = self.snapshot()?;
@@ -171,8 +173,13 @@ impl<D: Detector> DetectorTest<D> {
 }
 
 /// Scores lie within 0 to 1, and all else is finite.
-fn check_numbers(output: &Output) -> Result<(), String> {
-    let columns = output.scores.as_ref().ok_or("no scores, which were asked for")?;
+fn check_numbers(output: &Output, scores: bool) -> Result<(), String> {
+    let none = Scores::zeroed(0);
+    let columns = match &output.scores {
+        Some(columns) => columns,
+        None if scores => return Err("no scores, which were asked for".into()),
+        None => &none,
+    };
     let observed = &output.observations;
     let mut scores = columns.score.iter().copied().chain(observed.iter().map(|seen| seen.score));
     if let Some(score) = scores.find(|score| !(0.0..=1.0).contains(score)) {
