@@ -90,8 +90,8 @@ fn crowd(name: &'static str, manifest: &'static str, plan: Vec<Does>) -> Attack 
 pub fn attacks() -> Vec<Attack> {
     let refused = Does::Set("control".into(), "pool_size", Some("3"));
     vec![
-        crowd("crowd-sleeps", "limits.wall_clock_ms = 25000", vec![Does::Sleep(u32::MAX)]),
-        crowd("crowd-computes", "limits.cpu_ms = 1500", vec![Does::Loop]),
+        crowd("crowd-sleeps", "limits.wall_clock_ms = 12000", vec![Does::Sleep(u32::MAX)]),
+        crowd("crowd-computes", "limits.cpu_ms = 800", vec![Does::Loop]),
         crowd(
             "crowd-writes-the-ledger",
             "limits.wall_clock_ms = 20000",

@@ -5,9 +5,10 @@ use crate::{
     toolchain::{self, Choice},
     workspace::Workspace,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::{
     process::{Command, ExitCode},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -114,6 +115,11 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
         wasm = Some(toolchain::setup(workspace, choice)?);
         Ok(())
     });
+    // Packages come from the network while others compute.
+    let fetching = (with_debian && choice != Choice::Debian).then(|| {
+        let workspace = workspace.clone();
+        std::thread::spawn(move || toolchain::fetch_debian(&workspace))
+    });
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));
     run.phase("lints", || checks::lints(workspace, checks::Scope::All));
@@ -148,8 +154,8 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
         }
         _ => run.skip("tests", "the build failed"),
     }
-    if with_debian && choice != Choice::Debian {
-        debian(workspace, &mut run);
+    if let Some(fetching) = fetching {
+        debian(workspace, &mut run, fetching);
     }
     summary(&run, counts, start.elapsed());
     Ok(if run.failed() || counts.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -169,10 +175,10 @@ fn policies(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
 
 /// Plugins can be built without rustup's target: by Debian's packages. A machine that cannot get them says so by
 /// `--without-debian`; nothing is left out silently.
-fn debian(workspace: &Workspace, run: &mut Run) {
+fn debian(workspace: &Workspace, run: &mut Run, fetching: JoinHandle<Result<()>>) {
     run.phase("plugins by Debian", || {
-        toolchain::fetch_debian(workspace)
-            .context("cannot get Debian's packages; `--without-debian` leaves this check out")?;
+        let fetched = fetching.join().map_err(|_| anyhow!("fetching them panicked")).flatten();
+        fetched.context("cannot get Debian's packages; `--without-debian` leaves this check out")?;
         let wasm = toolchain::find(workspace, Choice::Debian)?;
         guests::compile(workspace, &wasm).map(drop)
     });
