@@ -24,9 +24,8 @@ fn unit_tests(language: &str, folder: &Path) -> Result<()> {
     let mut command = match language {
         "rust" => {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo
-                .args(["test", "--quiet"])
-                .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins-native"));
+            // Macros are those that the plugin was compiled with.
+            cargo.args(["test", "--quiet", "--release"]).envs(salve_tests::components::building());
             cargo
         }
         "go" => {
@@ -265,8 +264,7 @@ fn recordings_leave_bodies_out() -> Result<()> {
         }
     });
     let example = salve_tests::root().join("examples/rollback-deployment-rust");
-    let sdk = salve_tests::root().join("sdk/rust");
-    fs::write(desk.path("a.wasm"), salve_tests::components::built(&example, &[&sdk]))?;
+    fs::copy(component("rollback-deployment"), desk.path("a.wasm"))?;
     let config = format!(
         "state_directory = 'state'\n[plugins]\ndev = true\n[[target]]\nid = 'checkout-deployment'\n\
          select = {{ 'k8s.namespace.name' = 'shop', 'k8s.deployment.name' = 'checkout' }}\n\

@@ -7,7 +7,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use salve_authoring::{Project, Silent};
 use salve_model::{
     Attributes, Target, TargetId, Tenant,
     batch::{Batch, SeriesAdded},
@@ -16,11 +15,11 @@ use salve_model::{
     telemetry::{SeriesKey, SeriesRef},
 };
 use salve_plugins::{ActionRequest, DetectorOptions, GuestLogLine, HostConfig, LogSink, Plugin, PluginHost};
-use salve_tests::at_once::AtOnce;
+use salve_tests::{at_once::AtOnce, components};
 use std::{
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -34,28 +33,24 @@ impl LogSink for Lines {
     }
 }
 
-/// The component of the project in `folder`.
-fn built(folder: &str) -> Vec<u8> {
-    // Tests share projects, and a project has one build folder.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _turn = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let project = Project::open(&salve_tests::root().join(folder)).unwrap();
-    match salve_authoring::build(&project, &mut Silent) {
-        Ok(built) => built.component,
-        Err(error) => panic!("{error}\nhint: {}", error.hint().unwrap_or_default()),
-    }
+/// Builds the project in `folder` and loads it.
+fn load(folder: &str, change: impl FnOnce(&mut HostConfig)) -> (PluginHost, Arc<Plugin>) {
+    load_with_logs(folder, Arc::default(), change)
 }
 
-/// Builds the project in `folder` and loads it.
-fn load(folder: &str, change: impl FnOnce(&mut HostConfig)) -> (PluginHost, Arc<Plugin>, tempfile::TempDir) {
-    let component = built(folder);
-    let cache = tempfile::tempdir().unwrap();
-    let mut config = HostConfig::new(cache.path().join("cache"));
+fn load_with_logs(
+    folder: &str,
+    lines: Arc<Lines>,
+    change: impl FnOnce(&mut HostConfig),
+) -> (PluginHost, Arc<Plugin>) {
+    let root = salve_tests::root();
+    let component = components::built(&root.join(folder), &[&root.join("sdk/go")]);
+    let mut config = HostConfig::new(components::compiled());
     config.limits.wall_clock_ms = Some(120_000);
     change(&mut config);
-    let host = PluginHost::new(config).unwrap();
+    let host = PluginHost::with_logs(config, lines).unwrap();
     let plugin = host.load_bytes(Path::new(folder), &component).unwrap();
-    (host, plugin, cache)
+    (host, plugin)
 }
 
 fn series(id: u32) -> SeriesAdded {
@@ -109,7 +104,7 @@ fn quantiles(mut times: Vec<Duration>) -> (Duration, Duration) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_calls_in_one_instance() {
     const CALLS: u32 = 1_000_000;
-    let (host, plugin, _cache) = load("tests/plugins/go-stress", |config| {
+    let (host, plugin) = load("tests/plugins/go-stress", |config| {
         config.limits.memory_bytes = Some(256 << 20);
         config.limits.cpu_ms = Some(10_000);
     });
@@ -139,7 +134,7 @@ async fn a_million_calls_in_one_instance() {
 /// Guarantees: the collector keeps the instance within its limit for as long as it lives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_heap_under_a_raised_limit() {
-    let (host, plugin, _cache) = load("tests/plugins/go-stress", |config| {
+    let (host, plugin) = load("tests/plugins/go-stress", |config| {
         config.limits.memory_bytes = Some(256 << 20);
         config.limits.cpu_ms = Some(30_000);
         config.limits.cpu_setup_ms = Some(60_000);
@@ -163,7 +158,7 @@ async fn a_large_heap_under_a_raised_limit() {
 /// no files, arguments or environment; the words of a panic reach the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn sleeps_random_numbers_and_panics() {
-    let (host, plugin, _cache) = load("tests/plugins/go-runtime", |_| {});
+    let (host, plugin) = load("tests/plugins/go-runtime", |_| {});
     let request = |parameters: &str| ActionRequest {
         incident: IncidentId("inc-1".into()),
         tenant: Tenant::default(),
@@ -196,10 +191,7 @@ async fn sleeps_random_numbers_and_panics() {
     assert_eq!(starts[0], starts[1]);
 
     let lines = Arc::new(Lines::default());
-    let cache = tempfile::tempdir().unwrap();
-    let host = PluginHost::with_logs(HostConfig::new(cache.path().join("cache")), lines.clone()).unwrap();
-    let bytes = built("tests/plugins/go-runtime");
-    let plugin = host.load_bytes(Path::new("go-runtime"), &bytes).unwrap();
+    let (host, plugin) = load_with_logs("tests/plugins/go-runtime", lines.clone(), |_| {});
     let request = request(r#"{"panic":"all is lost"}"#);
     host.plan(&plugin, request, Arc::new(Statistics), Arc::new(AtOnce)).await.unwrap_err();
     assert_eq!(plugin.counters().traps_total, 1);
@@ -241,14 +233,15 @@ fn starts_that_fail() {
                  func init() {{ {init} }}\n\nfunc main() {{}}\n"
             ),
         );
-        let project = Project::open(folder.path()).unwrap();
-        let Err(error) = salve_authoring::build(&project, &mut Silent) else {
-            panic!("a plugin came out: {init}")
-        };
-        assert_eq!(error.to_string(), "cannot run Go's start, which is part of the build");
-        let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(cause.contains(words), "{cause}");
-        assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+        let mut build = Command::new(salve_tests::salve());
+        build.args(["plugin", "build"]).arg(folder.path()).envs(components::building());
+        let output = build.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{init}: {said}");
+        for words in ["cannot run Go's start, which is part of the build", words, "hint: ", hint] {
+            assert!(said.contains(words), "`{words}` is not said: {said}");
+        }
+        assert!(!folder.path().join("build/probe.wasm").exists(), "a plugin came out: {init}");
     }
 }
 
@@ -271,7 +264,7 @@ impl Session for Statistics {
 /// ten times of what they should take (600 µs, 20 µs) on a machine that does something else as well. Prints what they took.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_calls_cost() {
-    let (host, plugin, _cache) = load("examples/action-go", |_| {});
+    let (host, plugin) = load("examples/action-go", |_| {});
     let request = || ActionRequest {
         incident: IncidentId("inc-1".into()),
         tenant: Tenant::default(),
@@ -300,7 +293,7 @@ async fn what_calls_cost() {
     );
     assert!(p50 < Duration::from_millis(6), "{p50:?}");
 
-    let (host, plugin, _cache) = load("examples/detector-go", |_| {});
+    let (host, plugin) = load("examples/detector-go", |_| {});
     for count in [1, 10, 100, 1_000] {
         let mut detector = host.detector(&plugin, options("{}")).await.unwrap();
         let mut times = Vec::new();

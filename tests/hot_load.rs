@@ -88,7 +88,7 @@ fn follow(folder: &Path, heading: &str, daemon: &Daemon) -> Result<()> {
         .current_dir(folder)
         .env("PATH", path)
         .env("SALVE_CONFIG", daemon.path("salve.toml"))
-        .envs(salve_tests::guest_environment())
+        .envs(salve_tests::components::building())
         .output()?;
     Said::of(&output).good();
     Ok(())
@@ -106,10 +106,6 @@ fn copied_example(desk: &Desk) -> Result<std::path::PathBuf> {
     ensure!(text.contains(&sdk.display().to_string()), "{text}");
     fs::write(manifest, text)?;
     fs::copy(salve_tests::root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
-    // Dependencies compile once for all tests.
-    let shared = salve_tests::target().join("test-plugins");
-    fs::create_dir_all(&shared)?;
-    std::os::unix::fs::symlink(shared, folder.join("target"))?;
     Ok(folder)
 }
 

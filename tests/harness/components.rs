@@ -9,27 +9,33 @@
 
 #![expect(clippy::panic, clippy::expect_used, reason = "a test that lacks its subject must fail, loudly")]
 
-use crate::{root, target};
-use salve_authoring::{Progress, Project};
+use crate::{guest_environment, root, salve, target};
+use salve_authoring::Project;
 use sha2::{Digest, Sha256};
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Folders of a project that tools fill. Those of the builder are all its own: one is named `build`.
 const MADE: [&str; 5] = ["build", "target", "node_modules", "__pycache__", ".venv"];
 
-/// Shows what the tools do, in the test's output.
-struct Told;
-
-impl Progress for Told {
-    fn step(&mut self, what: &str) {
-        eprintln!("{what}");
-    }
-    fn line(&mut self, line: &str) {
-        eprintln!("  {line}");
-    }
+/// The environment of commands that build plugins: all tests share what they compile and fetch, apart from the user's own, and Rust
+/// is compiled by what `cargo xtask test` found.
+#[must_use]
+pub fn building() -> Vec<(String, String)> {
+    let below_target = |name: &str| target().join(name).display().to_string();
+    let shared = [
+        ("CARGO_TARGET_DIR", below_target("test-plugins")),
+        ("XDG_CACHE_HOME", below_target("test-cache")),
+        // The profile of new projects, for all: macros depend on it, too.
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s".to_owned()),
+        ("CARGO_PROFILE_RELEASE_LTO", "true".to_owned()),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1".to_owned()),
+        ("CARGO_PROFILE_RELEASE_STRIP", "true".to_owned()),
+    ];
+    shared.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(guest_environment()).collect()
 }
 
 /// An error with its causes and hint.
@@ -59,17 +65,23 @@ pub fn built(folder: &Path, with: &[&Path]) -> Vec<u8> {
         add(&root().join(folder), &[], &mut digest);
     }
     let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = target().join("plugins-built").join(format!("{}-{digest}.wasm", project.manifest.name.0));
+    let kept = target().join("plugins-built");
+    fs::create_dir_all(&kept).expect("the target folder can be written");
+    let file = kept.join(format!("{}-{digest}.wasm", project.manifest.name.0));
+    // A project has one build folder, and tests of several programs share projects.
+    let lock = File::create(kept.join(format!("{}.lock", project.manifest.name.0)));
+    let _turn = lock.and_then(|lock| lock.lock().map(|()| lock)).expect("the target folder can be locked");
     if let Ok(component) = fs::read(&file) {
         return component;
     }
-    let built = salve_authoring::build(&project, &mut Told)
-        .unwrap_or_else(|error| panic!("`{}`: {}", folder.display(), whole(&error, error.hint())));
-    fs::create_dir_all(target().join("plugins-built")).expect("the target folder can be written");
-    let partial = file.with_extension(format!("{}.partial", std::process::id()));
-    fs::write(&partial, &built.component).expect("the target folder can be written");
+    let partial = file.with_extension("partial");
+    let mut build = Command::new(salve());
+    build.args(["plugin", "build", "--verbose"]).arg(folder).arg("--out").arg(&partial).envs(building());
+    let output = build.output().expect("`salve` can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`salve plugin build {}`: {said}", folder.display());
     fs::rename(&partial, &file).expect("the target folder can be written");
-    built.component
+    fs::read(&file).expect("what was built can be read")
 }
 
 /// Adds the names and contents of all files below a folder, but for those below folders of some names.

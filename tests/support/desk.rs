@@ -77,9 +77,7 @@ impl Desk {
             .current_dir(self.folder.path())
             .arg("plugin")
             .args(arguments)
-            .env("CARGO_TARGET_DIR", salve_tests::target().join("test-plugins"))
-            .env("XDG_CACHE_HOME", salve_tests::target().join("test-cache"))
-            .envs(salve_tests::guest_environment());
+            .envs(salve_tests::components::building());
         command
     }
 

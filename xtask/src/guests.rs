@@ -3,7 +3,7 @@
 use crate::{
     dist, process,
     toolchain::{TARGET, Wasm},
-    workspace::Workspace,
+    workspace::{Guest, Workspace},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -12,14 +12,13 @@ use std::{
     process::Command,
 };
 
-/// Compiles every guest to a core module; gives back the folder in which they are.
-pub(crate) fn compile(workspace: &Workspace, wasm: &Wasm) -> Result<PathBuf> {
-    let guests = workspace.guests();
+/// Compiles guests to core modules; gives back the folder in which they are.
+fn compile(workspace: &Workspace, wasm: &Wasm, guests: &[Guest]) -> Result<PathBuf> {
     ensure!(!guests.is_empty(), "no crate below `plugins` has a `plugin.toml`");
     let target = workspace.target.join(wasm.guests_folder());
     let mut build = workspace.cargo(&["build", "--release", "--target", TARGET, "--target-dir"]);
     build.arg(&target);
-    for guest in &guests {
+    for guest in guests {
         build.args(["-p", &guest.package]);
     }
     wasm.prepare(&mut build);
@@ -29,24 +28,11 @@ pub(crate) fn compile(workspace: &Workspace, wasm: &Wasm) -> Result<PathBuf> {
 
 /// Builds every guest into `target/dist/plugins`; plugins that are no more are removed from it.
 pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
-    let modules = compile(workspace, wasm)?;
     let guests = workspace.guests();
+    let modules = compile(workspace, wasm, &guests)?;
     let plugins = workspace.dist().join("plugins");
     dist::create(&plugins)?;
-    let mut wanted = Vec::new();
-    for guest in &guests {
-        let name = format!("{}.wasm", guest.package);
-        process::run(
-            Command::new(workspace.release("salve"))
-                .args(["plugin", "pack"])
-                .arg(modules.join(&guest.module))
-                .arg("--manifest")
-                .arg(&guest.manifest)
-                .arg("--out")
-                .arg(plugins.join(&name)),
-        )?;
-        wanted.push(name);
-    }
+    let wanted = pack(workspace, &guests, &modules, &plugins)?;
     for item in fs::read_dir(&plugins).with_context(|| format!("cannot read `{}`", plugins.display()))? {
         let path = item.with_context(|| format!("cannot read `{}`", plugins.display()))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -57,6 +43,37 @@ pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
     pin(workspace, &plugins, &wanted)?;
     eprintln!("{} plugins in {}", guests.len(), plugins.display());
     Ok(())
+}
+
+/// Builds one guest of each role, to see that this compiler can. Others would show nothing more.
+pub(crate) fn try_out(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
+    const ONE_OF_EACH_ROLE: [&str; 3] = ["holt-winters", "analyst", "restart-process"];
+    let mut guests = workspace.guests();
+    guests.retain(|guest| ONE_OF_EACH_ROLE.contains(&guest.package.as_str()));
+    ensure!(guests.len() == ONE_OF_EACH_ROLE.len(), "one of {ONE_OF_EACH_ROLE:?} is no plugin any more");
+    let modules = compile(workspace, wasm, &guests)?;
+    let components = modules.join("components");
+    dist::create(&components)?;
+    pack(workspace, &guests, &modules, &components).map(drop)
+}
+
+/// Makes components of core modules, which only works if those fit the contract; gives back the names of the files.
+fn pack(workspace: &Workspace, guests: &[Guest], modules: &Path, into: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for guest in guests {
+        let name = format!("{}.wasm", guest.package);
+        process::run(
+            Command::new(workspace.release("salve"))
+                .args(["plugin", "pack"])
+                .arg(modules.join(&guest.module))
+                .arg("--manifest")
+                .arg(&guest.manifest)
+                .arg("--out")
+                .arg(into.join(&name)),
+        )?;
+        names.push(name);
+    }
+    Ok(names)
 }
 
 /// Writes the digests of what was just built into the lock file beside it: who builds Salve trusts what they built, and

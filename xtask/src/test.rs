@@ -115,11 +115,9 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
         wasm = Some(toolchain::setup(workspace, choice)?);
         Ok(())
     });
-    // Packages come from the network while others compute.
-    let fetching = (with_debian && choice != Choice::Debian).then(|| {
-        let workspace = workspace.clone();
-        std::thread::spawn(move || toolchain::fetch_debian(&workspace))
-    });
+    // Packages come from the network, and what is built of them takes the time that is left over.
+    let by_debian = with_debian && choice != Choice::Debian;
+    let preparing = by_debian.then(|| toolchain::prepare_debian(workspace)).transpose()?;
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));
     run.phase("lints", || checks::lints(workspace, checks::Scope::All));
@@ -154,8 +152,8 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
         }
         _ => run.skip("tests", "the build failed"),
     }
-    if let Some(fetching) = fetching {
-        debian(workspace, &mut run, fetching);
+    if let Some(preparing) = preparing {
+        debian(workspace, &mut run, preparing);
     }
     summary(&run, counts, start.elapsed());
     Ok(if run.failed() || counts.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -175,12 +173,12 @@ fn policies(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
 
 /// Plugins can be built without rustup's target: by Debian's packages. A machine that cannot get them says so by
 /// `--without-debian`; nothing is left out silently.
-fn debian(workspace: &Workspace, run: &mut Run, fetching: JoinHandle<Result<()>>) {
+fn debian(workspace: &Workspace, run: &mut Run, preparing: JoinHandle<Result<()>>) {
     run.phase("plugins by Debian", || {
-        let fetched = fetching.join().map_err(|_| anyhow!("fetching them panicked")).flatten();
-        fetched.context("cannot get Debian's packages; `--without-debian` leaves this check out")?;
+        let prepared = preparing.join().map_err(|_| anyhow!("preparing them panicked")).flatten();
+        prepared.context("cannot prepare Debian's packages; `--without-debian` leaves this check out")?;
         let wasm = toolchain::find(workspace, Choice::Debian)?;
-        guests::compile(workspace, &wasm).map(drop)
+        guests::try_out(workspace, &wasm)
     });
 }
 

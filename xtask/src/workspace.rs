@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Folders, and the crates in them.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Workspace {
     /// Where the workspace's `Cargo.toml` stands.
     #[serde(rename = "workspace_root")]
@@ -23,14 +23,14 @@ pub(crate) struct Workspace {
 }
 
 /// A member of the workspace.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) manifest_path: PathBuf,
     targets: Vec<Target>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Target {
     name: String,
     crate_types: Vec<String>,

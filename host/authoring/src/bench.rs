@@ -144,7 +144,7 @@ pub async fn measure(plan: &Plan<'_>) -> Result<Figures, TrialError> {
     let host_calls = per_call(after.host_calls_total - before.host_calls_total);
     let memory_peak_bytes = after.memory_peak_bytes;
 
-    let counting = salve_plugins::HostConfig { count_fuel: true, ..config };
+    let counting = salve_plugins::HostConfig { count_fuel: true, compile_quickly: true, ..config };
     let counted = Trial::load(plan.component, counting, Arc::new(NoLogs))?;
     if plan.call == Call::Observe {
         shorten(&mut request);

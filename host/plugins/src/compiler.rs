@@ -53,6 +53,7 @@ struct Order {
     cache_bytes_max: u64,
     stack_bytes: u32,
     count_fuel: bool,
+    compile_quickly: bool,
     memory_bytes: u64,
 }
 
@@ -93,6 +94,7 @@ fn in_child(
         cache_bytes_max: config.cache_bytes_max,
         stack_bytes: config.stack_bytes,
         count_fuel: config.count_fuel,
+        compile_quickly: config.compile_quickly,
         memory_bytes: config.compile_memory_bytes,
     };
     let limit = Duration::from_millis(config.compile_timeout_ms);
@@ -185,6 +187,7 @@ pub fn compile_as_told(order: &str, mut input: impl Read) -> Result<(), String> 
         cache_bytes_max: order.cache_bytes_max,
         stack_bytes: order.stack_bytes,
         count_fuel: order.count_fuel,
+        compile_quickly: order.compile_quickly,
         ..HostConfig::new(order.cache_dir)
     };
     let engine = engine::compiler(&settings).map_err(words_of)?;

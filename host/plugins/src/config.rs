@@ -161,6 +161,9 @@ pub struct HostConfig {
     /// For measurements: instructions are counted, in `fuel_total`. Guests are slower then.
     #[serde(skip)]
     pub count_fuel: bool,
+    /// For a few calls whose time does not matter: native code is made in a part of the time, and runs slower.
+    #[serde(skip)]
+    pub compile_quickly: bool,
     /// Limits for all plugins.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -226,6 +229,7 @@ impl HostConfig {
             quarantine_window_ms: defaults::quarantine_window_ms(),
             virtual_clock: false,
             count_fuel: false,
+            compile_quickly: false,
             limits: LimitSettings::default(),
             plugins: BTreeMap::new(),
         }

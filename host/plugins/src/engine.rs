@@ -2,7 +2,8 @@
 
 use crate::{config::HostConfig, contract::ContractVersion, guest::GuestState, manifest::Manifest};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm, component::Linker,
 };
 
 /// Stack for the host's own calls on a guest's fiber, in bytes.
@@ -48,6 +49,11 @@ fn common(settings: &HostConfig) -> Config {
         .memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES)
         .async_stack_size(stack_bytes + HOST_STACK_BYTES)
         .memory_init_cow(true);
+    if settings.compile_quickly {
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
     config
 }
 

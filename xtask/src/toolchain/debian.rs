@@ -44,7 +44,7 @@ pub(super) fn install(cache: &Path) -> Result<Vec<(String, OsString)>> {
 }
 
 /// Downloads and unpacks the packages, if they are not here yet; gives back the folder in which they are.
-pub(super) fn fetch(cache: &Path) -> Result<PathBuf> {
+fn fetch(cache: &Path) -> Result<PathBuf> {
     let apt = Apt::find(WANTED.names, cache)?;
     // Of each version a folder: a standard library fits one compiler only.
     let root = cache.join(format!("rust-debian-{}", apt.version(WANTED.names[0])?));
@@ -95,8 +95,10 @@ impl Installed {
         let folder = self.root.join("standard-library");
         let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n\n[workspace]\n";
         write_crate(&folder, manifest, "#![no_std]\n")?;
-        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // It may run beside what somebody waits for.
+        let mut build = Command::new("nice");
         build
+            .arg(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(&folder)
             .args([
                 "build",
