@@ -19,7 +19,7 @@ use tokio::{
 
 /// A connection that has done nothing for less makes no room: its request may be on the way.
 const IDLE_LEAST: Duration = Duration::from_secs(1);
-/// A connection that is to make room is closed at its next turn, without a word to its peer.
+/// How long a new connection waits for the idlest to be closed, which that does at its next turn.
 const ROOM_WITHIN: Duration = Duration::from_millis(100);
 
 /// Those that are open.

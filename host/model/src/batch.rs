@@ -34,7 +34,7 @@ pub struct Batch {
     pub added: Vec<SeriesAdded>,
     /// Ids that are free again.
     pub removed: Vec<u32>,
-    /// Ids; `series[i]` owns the points `offsets[i]..offsets[i + 1]`.
+    /// Ids, each at most once; `series[i]` owns the points `offsets[i]..offsets[i + 1]`.
     pub series: Vec<u32>,
     /// One longer than `series`; `[0]` if there is none.
     pub offsets: Vec<u32>,
