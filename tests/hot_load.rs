@@ -106,6 +106,10 @@ fn copied_example(desk: &Desk) -> Result<std::path::PathBuf> {
     ensure!(text.contains(&sdk.display().to_string()), "{text}");
     fs::write(manifest, text)?;
     fs::copy(salve_tests::root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    // Dependencies compile once for all tests: the README's own `--target-dir` comes before the environment's.
+    let shared = salve_tests::target().join("test-plugins");
+    fs::create_dir_all(&shared)?;
+    std::os::unix::fs::symlink(shared, folder.join("target"))?;
     Ok(folder)
 }
 
