@@ -12,8 +12,8 @@ use std::{
     process::Command,
 };
 
-/// Compiles guests to core modules; gives back the folder in which they are.
-fn compile(workspace: &Workspace, wasm: &Wasm, guests: &[Guest]) -> Result<PathBuf> {
+/// What compiles guests to core modules, and the folder in which those will be.
+fn compiler(workspace: &Workspace, wasm: &Wasm, guests: &[Guest]) -> Result<(Command, PathBuf)> {
     ensure!(!guests.is_empty(), "no crate below `plugins` has a `plugin.toml`");
     let target = workspace.target.join(wasm.guests_folder());
     let mut build = workspace.cargo(&["build", "--release", "--target", TARGET, "--target-dir"]);
@@ -22,14 +22,14 @@ fn compile(workspace: &Workspace, wasm: &Wasm, guests: &[Guest]) -> Result<PathB
         build.args(["-p", &guest.package]);
     }
     wasm.prepare(&mut build);
-    process::run(&mut build)?;
-    Ok(target.join(TARGET).join("release"))
+    Ok((build, target.join(TARGET).join("release")))
 }
 
 /// Builds every guest into `target/dist/plugins`; plugins that are no more are removed from it.
 pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
     let guests = workspace.guests();
-    let modules = compile(workspace, wasm, &guests)?;
+    let (mut compiler, modules) = compiler(workspace, wasm, &guests)?;
+    process::run(&mut compiler)?;
     let plugins = workspace.dist().join("plugins");
     dist::create(&plugins)?;
     let wanted = pack(workspace, &guests, &modules, &plugins)?;
@@ -45,13 +45,15 @@ pub(crate) fn build(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
     Ok(())
 }
 
-/// Builds one guest of each role, to see that this compiler can. Others would show nothing more.
+/// Builds one guest of each role, to see that this compiler can. Others would show nothing more. Quietly: other things are
+/// said at the time.
 pub(crate) fn try_out(workspace: &Workspace, wasm: &Wasm) -> Result<()> {
     const ONE_OF_EACH_ROLE: [&str; 3] = ["holt-winters", "analyst", "restart-process"];
     let mut guests = workspace.guests();
     guests.retain(|guest| ONE_OF_EACH_ROLE.contains(&guest.package.as_str()));
     ensure!(guests.len() == ONE_OF_EACH_ROLE.len(), "one of {ONE_OF_EACH_ROLE:?} is no plugin any more");
-    let modules = compile(workspace, wasm, &guests)?;
+    let (mut compiler, modules) = compiler(workspace, wasm, &guests)?;
+    process::run(&mut process::nicely(compiler.arg("--quiet")))?;
     let components = modules.join("components");
     dist::create(&components)?;
     pack(workspace, &guests, &modules, &components).map(drop)

@@ -112,7 +112,7 @@ fn run(task: Task) -> Result<ExitCode> {
             guests::build(&workspace, &wasm)?;
         }
         Task::Test { toolchain, without_debian } => {
-            return test::run(&workspace, toolchain.choice, !without_debian);
+            return Ok(test::run(&workspace, toolchain.choice, !without_debian));
         }
         Task::Lint { deny } => {
             checks::format(&workspace)?;

@@ -84,6 +84,22 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     }
 }
 
+/// `command` with the time that others leave over: it runs beside what somebody waits for.
+pub(crate) fn nicely(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    nice
+}
+
 /// Becomes `command`, with this terminal. Returns only if that fails.
 pub(crate) fn replace(command: &mut Command) -> Error {
     let shown = show(command);
@@ -116,6 +132,18 @@ mod tests {
         silent.args(["-c", "echo ready; exec sleep 600"]);
         let error = run_lines(&mut silent, Duration::from_millis(500), |_| ()).unwrap_err();
         assert!(error.to_string().ends_with("hangs: the last line, 0 s ago, was `ready`"), "{error}");
+    }
+
+    /// Guarantees: a command that is run nicely is the same in all else.
+    #[test]
+    fn nicely_is_the_same_command() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "nice; pwd; echo $NAME-$HOME"])
+            .env("NAME", "value")
+            .env_remove("HOME")
+            .current_dir("/");
+        assert_eq!(output(&mut nicely(&command)).unwrap(), "19\n/\nvalue-\n");
     }
 
     /// Guarantees: failures name the command; lines arrive one by one.

@@ -8,7 +8,8 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
     process::{Command, ExitCode},
-    thread::JoinHandle,
+    sync::mpsc::{self, Receiver},
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -106,18 +107,35 @@ impl Run {
 }
 
 /// Runs everything; the exit code is 0 if all of it is good.
-pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> Result<ExitCode> {
+pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> ExitCode {
     let start = Instant::now();
-    let mut run = Run::default();
+    let (run, counts) = thread::scope(|scope| {
+        let mut run = Run::default();
+        let counts = phases(workspace, choice, with_debian, &mut run, scope);
+        (run, counts)
+    });
+    summary(&run, counts, start.elapsed());
+    if run.failed() || counts.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn phases<'scope>(
+    workspace: &'scope Workspace,
+    choice: Choice,
+    with_debian: bool,
+    run: &mut Run,
+    scope: &'scope thread::Scope<'scope, '_>,
+) -> Counts {
     let mut counts = Counts::default();
     let mut wasm = None;
     run.phase("setup", || {
         wasm = Some(toolchain::setup(workspace, choice)?);
         Ok(())
     });
-    // Packages come from the network, and what is built of them takes the time that is left over.
+    // It has no phase of its own until its end: packages come from the network, and what is built takes the time that others
+    // leave over.
+    let (products, built) = mpsc::channel();
     let by_debian = with_debian && choice != Choice::Debian;
-    let preparing = by_debian.then(|| toolchain::prepare_debian(workspace)).transpose()?;
+    let debian = by_debian.then(|| scope.spawn(move || by_debian_packages(workspace, &built)));
     run.phase("format", || checks::format(workspace));
     run.phase("structure", || checks::structure(workspace));
     run.phase("lints", || checks::lints(workspace, checks::Scope::All));
@@ -139,6 +157,8 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
             let packed = run
                 .phase("plugins", || guests::build(workspace, wasm).and_then(|()| dist::assemble(workspace)));
             if packed {
+                // Nobody receives it without Debian.
+                _ = products.send(Products);
                 run.phase("tests", || {
                     let mut test = workspace.cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
                     test.env("PATH", toolchain::go::path(workspace)?);
@@ -152,11 +172,11 @@ pub(crate) fn run(workspace: &Workspace, choice: Choice, with_debian: bool) -> R
         }
         _ => run.skip("tests", "the build failed"),
     }
-    if let Some(preparing) = preparing {
-        debian(workspace, &mut run, preparing);
+    drop(products);
+    if let Some(debian) = debian {
+        run.phase("plugins by Debian", || join(debian));
     }
-    summary(&run, counts, start.elapsed());
-    Ok(if run.failed() || counts.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    counts
 }
 
 fn policies(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
@@ -171,15 +191,19 @@ fn policies(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     }
 }
 
-/// Plugins can be built without rustup's target: by Debian's packages. A machine that cannot get them says so by
-/// `--without-debian`; nothing is left out silently.
-fn debian(workspace: &Workspace, run: &mut Run, preparing: JoinHandle<Result<()>>) {
-    run.phase("plugins by Debian", || {
-        let prepared = preparing.join().map_err(|_| anyhow!("preparing them panicked")).flatten();
-        prepared.context("cannot prepare Debian's packages; `--without-debian` leaves this check out")?;
-        let wasm = toolchain::find(workspace, Choice::Debian)?;
-        guests::try_out(workspace, &wasm)
-    });
+/// Says that what people run is built.
+struct Products;
+
+/// Plugins can be built without rustup's target: by Debian's packages. Packs them as soon as `built` says that it can.
+fn by_debian_packages(workspace: &Workspace, built: &Receiver<Products>) -> Result<()> {
+    let wasm = toolchain::find(workspace, Choice::Debian)
+        .context("cannot prepare Debian's packages; `--without-debian` leaves this check out")?;
+    built.recv().context("there is no `salve` that packs them")?;
+    guests::try_out(workspace, &wasm)
+}
+
+fn join(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().map_err(|_| anyhow!("it panicked")).flatten()
 }
 
 fn summary(run: &Run, counts: Counts, took: Duration) {

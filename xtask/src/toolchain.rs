@@ -22,7 +22,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -111,13 +110,6 @@ pub(crate) fn find(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
             })
         }),
     }
-}
-
-/// Gets Debian's packages and builds their standard library, beside what else is done. A machine may have no way to them:
-/// nothing uses them yet.
-pub(crate) fn prepare_debian(workspace: &Workspace) -> Result<JoinHandle<Result<()>>> {
-    let cache = cache(workspace)?;
-    Ok(thread::spawn(move || debian::install(&cache).map(drop)))
 }
 
 fn installed(workspace: &Workspace) -> Result<Wasm> {

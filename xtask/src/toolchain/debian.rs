@@ -95,10 +95,8 @@ impl Installed {
         let folder = self.root.join("standard-library");
         let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n\n[workspace]\n";
         write_crate(&folder, manifest, "#![no_std]\n")?;
-        // It may run beside what somebody waits for.
-        let mut build = Command::new("nice");
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build
-            .arg(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .current_dir(&folder)
             .args([
                 "build",
@@ -114,7 +112,7 @@ impl Installed {
             // `-Zbuild-std` is not stable; the compiler and the source are of one version, which is all it needs.
             .env("RUSTC_BOOTSTRAP", "1")
             .env(cargo_variable("RUSTFLAGS"), "-Cembed-bitcode=yes");
-        process::run(&mut build)?;
+        process::run(&mut process::nicely(&build))?;
         let built = folder.join("target").join(TARGET).join("release/deps");
         let into = self.root.join("usr/lib/rustlib").join(TARGET).join("lib");
         fs::create_dir_all(&into).with_context(|| format!("cannot create `{}`", into.display()))?;
