@@ -1,13 +1,39 @@
 //! The demo's faults, each on the whole system: real shop, real SDK, real faults, real heals.
 //!
-//! At its surge a shop takes one core, so as many run at a time as there are cores.
+//! `cargo test -p salve-tests --test demo -- NAME` runs single ones.
 
 use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Command, Stdio},
 };
+
+/// Shops at one time. Each with its daemon takes a fifth of a core at its surge, and less else (docs/benchmarks.md).
+const AT_ONCE: usize = 4;
+
+type Test = fn() -> Result<()>;
+
+/// The one that runs longest comes first.
+const TESTS: [(&str, Test); 7] = [
+    ("kill", kill),
+    ("slow_dependency", slow_dependency),
+    ("leak", leak),
+    ("hang", hang),
+    ("bad_config", bad_config),
+    ("surge", surge),
+    ("holding_ends_by_ctrl_c", holding_ends_by_ctrl_c),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let trial = |(name, test): (&str, Test)| {
+        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+    };
+    libtest_mimic::run(&arguments, TESTS.map(trial).into()).exit();
+}
 
 /// `baseline`: options for the run without healing.
 fn demo(fault: &str, baseline: &[&str]) -> Result<(Value, bool)> {
@@ -54,7 +80,6 @@ fn is_healed_with(fault: &str, last_action: &str, baseline: &[&str]) -> Result<V
 
 /// Scenario: with healing, then the same without, where a hand takes the fault away when its time is over.
 /// Guarantees: a service that is killed is named and restarted; without that more orders fail, and both shares are told.
-#[test]
 fn kill() -> Result<()> {
     let document = is_healed_with("kill", "restart-process", &["--baseline"])?;
     let failed =
@@ -65,25 +90,21 @@ fn kill() -> Result<()> {
 }
 
 /// Guarantees: a service that hangs is named and restarted.
-#[test]
 fn hang() -> Result<()> {
     is_healed("hang", "restart-process").map(drop)
 }
 
 /// Guarantees: a service that leaks is restarted before it hits its limit.
-#[test]
 fn leak() -> Result<()> {
     is_healed("leak", "restart-process").map(drop)
 }
 
 /// Guarantees: a wrong value that somebody wrote is set back to the last good one.
-#[test]
 fn bad_config() -> Result<()> {
     is_healed("bad-config", "set-config").map(drop)
 }
 
 /// Guarantees: the slow dependency is named, not the service that complains; the first remedy does not help and is undone.
-#[test]
 fn slow_dependency() -> Result<()> {
     let document = is_healed("slow-dependency", "restart-process")?;
     let actions = document["faults"][0]["actions"].as_array().context("no actions")?;
@@ -96,7 +117,6 @@ fn slow_dependency() -> Result<()> {
 }
 
 /// Guarantees: a harmless rise of load causes no action.
-#[test]
 fn surge() -> Result<()> {
     let (document, success) = demo("surge", WITHOUT)?;
     assert_eq!(document["false_actions"], 0, "{document:#}");
@@ -106,7 +126,6 @@ fn surge() -> Result<()> {
 
 /// Scenario: a person holds the demo and ends it by Ctrl-C, which a terminal sends to the program.
 /// Guarantees: that is no error, and no process of the shop is left.
-#[test]
 fn holding_ends_by_ctrl_c() -> Result<()> {
     let output = tempfile::tempdir()?;
     let mut child = Command::new(salve_tests::built("release/salve-demo"))

@@ -33,6 +33,7 @@ pub(crate) fn load(language: &str, role: &str) -> Loaded {
     let mut config = HostConfig::new(components::compiled());
     config.guest_threads = 2;
     // What is tested is meaning, not speed: limits of time only end what hangs.
+    config.compile_quickly = true;
     config.limits = LimitSettings {
         memory_bytes: Some(256 << 20),
         cpu_ms: Some(30_000),

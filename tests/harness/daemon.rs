@@ -15,7 +15,7 @@ use tempfile::TempDir;
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Between two looks at something that is waited for. Most looks start a `salve`, of which many at once would be a load.
-const LOOK_EVERY: Duration = Duration::from_millis(80);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A folder with `salve.toml`, `plugins/` and `policies/`, and perhaps a daemon that runs on it.
 pub struct Daemon {

@@ -73,7 +73,7 @@ impl Bench {
         let component = components::built(folder, &[&salve_tests::root().join("sdk").join(language)]);
         let mut config = HostConfig::new(components::compiled());
         config.guest_threads = 2;
-        config.count_fuel = count_fuel;
+        (config.count_fuel, config.compile_quickly) = (count_fuel, count_fuel);
         config.quarantine_traps = 10_000;
         config.limits = LimitSettings {
             cpu_ms: Some(20_000),

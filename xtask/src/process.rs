@@ -1,12 +1,12 @@
 //! Running programs: each one is shown first, and none waits for input.
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -98,6 +98,11 @@ pub(crate) fn nicely(command: &Command) -> Command {
         nice.current_dir(folder);
     }
     nice
+}
+
+/// What a thread ended with.
+pub(crate) fn join(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().map_err(|_| anyhow!("a thread of this program panicked")).flatten()
 }
 
 /// Becomes `command`, with this terminal. Returns only if that fails.

@@ -5,11 +5,11 @@ use crate::{
     toolchain::{self, Choice},
     workspace::Workspace,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use std::{
     process::{Command, ExitCode},
     sync::mpsc::{self, Receiver},
-    thread::{self, ScopedJoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -174,7 +174,7 @@ fn phases<'scope>(
     }
     drop(products);
     if let Some(debian) = debian {
-        run.phase("plugins by Debian", || join(debian));
+        run.phase("plugins by Debian", || process::join(debian));
     }
     counts
 }
@@ -200,10 +200,6 @@ fn by_debian_packages(workspace: &Workspace, built: &Receiver<Products>) -> Resu
         .context("cannot prepare Debian's packages; `--without-debian` leaves this check out")?;
     built.recv().context("there is no `salve` that packs them")?;
     guests::try_out(workspace, &wasm)
-}
-
-fn join(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
-    thread.join().map_err(|_| anyhow!("it panicked")).flatten()
 }
 
 fn summary(run: &Run, counts: Counts, took: Duration) {

@@ -22,6 +22,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -34,10 +35,16 @@ const RUSTUP_WITHIN: Duration = Duration::from_secs(180);
 /// compiles Rust.
 pub(crate) fn setup(workspace: &Workspace, choice: Choice) -> Result<Wasm> {
     let wasm = find(workspace, choice)?;
-    println!("{} compiles Go to WebAssembly", go::install(workspace)?);
-    node::prepare()?;
-    python::prepare(workspace)?;
-    registry::install(workspace)?;
+    // Each waits for another server.
+    thread::scope(|scope| {
+        let others = [
+            scope.spawn(|| go::install(workspace).map(|go| println!("{go} compiles Go to WebAssembly"))),
+            scope.spawn(node::prepare),
+            scope.spawn(|| python::prepare(workspace)),
+            scope.spawn(|| registry::install(workspace)),
+        ];
+        others.into_iter().try_for_each(process::join)
+    })?;
     Ok(wasm)
 }
 

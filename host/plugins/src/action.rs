@@ -246,10 +246,10 @@ struct OwnedRequest {
 
 impl OwnedRequest {
     fn new(request: ActionRequest) -> Self {
-        let target = |target: &Target| (target.id.0.clone(), attributes(&target.attributes));
+        let target = |target: Target| (target.id.0, attributes(&target.attributes));
         Self {
             incident: request.incident.0,
-            targets: request.targets.iter().map(target).collect(),
+            targets: request.targets.into_iter().map(target).collect(),
             parameters: request.parameters,
             started: request.started,
             now: request.now,

@@ -70,7 +70,8 @@ where
         state.broker = Some(broker);
         state.writes = writes;
         state.computing = Some(plugin.identity.computing.of(&reach.tenant));
-        run_in(&host, &plugin, state, run).await
+        // Boxed here: a task is moved several times before it runs, and this future is large.
+        Box::pin(run_in(&host, &plugin, state, run)).await
     }));
     let ended = (&mut task.0).await;
     writes.settle().await;

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 pub(crate) struct Turns(Arc<Mutex<State>>);
 
 /// On whose behalf, and which plugin.
-type Caller = (Tenant, String);
+type Caller = Arc<(Tenant, String)>;
 
 #[derive(Debug)]
 struct State {
@@ -58,7 +58,7 @@ impl Turns {
 
     /// Waits for a slot. None only if the slots are gone.
     pub(crate) async fn take(&self, tenant: &Tenant, plugin: &str) -> Option<Turn> {
-        let caller = (tenant.clone(), plugin.to_owned());
+        let caller = Arc::new((tenant.clone(), plugin.to_owned()));
         let turn = {
             let mut state = self.lock();
             if !state.tenants.contains(tenant) {
@@ -117,7 +117,7 @@ impl State {
     }
 
     fn held_for(&self, tenant: &Tenant) -> usize {
-        self.held.iter().filter(|((other, _), _)| other == tenant).map(|(_, held)| held).sum()
+        self.held.iter().filter(|(other, _)| other.0 == *tenant).map(|(_, held)| held).sum()
     }
 
     fn may_take(&self, caller: &Caller) -> bool {
