@@ -1,7 +1,7 @@
 //! The files of new projects, embedded. Sets of files are laid over each other: those of all projects, of the role, of the
 //! language, and of both.
 //!
-//! Templates end in `.in`, so that no tool of their language takes them for real. `gitignore` and `cargo` become `.gitignore` and `.cargo`.
+//! Templates end in `.in`, so that no tool of their language takes them for real. `gitignore` becomes `.gitignore`.
 
 use crate::{Language, project::MANIFEST};
 use salve_plugins::Role;
@@ -54,7 +54,6 @@ templates![
     "python-detector/test_plugin.py",
     "rust/Cargo.toml",
     "rust/README.md",
-    "rust/cargo/config.toml",
     "rust/gitignore",
     "rust-action/src/lib.rs",
     "rust-agent/src/lib.rs",
@@ -76,9 +75,8 @@ pub(crate) fn project(
     let of_project = TEMPLATES.iter().filter_map(|(path, text)| {
         let (set, path) = path.split_once('/')?;
         sets.iter().any(|known| known == set).then(|| {
-            let is_hidden = path == "gitignore" || path.starts_with("cargo/");
-            let path = if is_hidden { format!(".{path}") } else { fill(path, values) };
-            (path, fill(text, values))
+            let path = if path == "gitignore" { ".gitignore" } else { path };
+            (fill(path, values), fill(text, values))
         })
     });
     Some(of_project.collect())
